@@ -1,0 +1,98 @@
+package schemas
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+)
+
+// The columns that Inflow adds behind a row's own.
+const (
+	ColumnResponse  = "response"
+	ColumnError     = "error"
+	ColumnInference = "inference"
+)
+
+func resultColumns() []arrow.Field {
+	return []arrow.Field{
+		text(ColumnResponse),
+		column(ColumnError, arrow.StructOf(
+			text("code"), text("class"), text("message"), integer("http_status"), integer("attempts"))),
+		column(ColumnInference, arrow.StructOf(
+			text("request_id"), text("invocation_id"), text("endpoint"), text("destination"), text("model"), text("prompt_version"),
+			bigint("input_tokens"), bigint("output_tokens"),
+			column("cost_usd", &arrow.Decimal128Type{Precision: 38, Scale: USDScale}), bigint("latency_ms"),
+			column("reused", arrow.FixedWidthTypes.Boolean), text("run_id"), column("event_time", timestamp()))),
+	}
+}
+
+// ResultSchema returns the columns of a results table: the input's, then response, error and inference. It
+// refuses an input that has a column of one of those names.
+func ResultSchema(input *arrow.Schema) (*arrow.Schema, error) {
+	added := resultColumns()
+	for _, field := range added {
+		if input.HasField(field.Name) {
+			return nil, fmt.Errorf("%w: the source has a column %q, which the results need for themselves; "+
+				"leave it out under source.columns", ErrInvalid, field.Name)
+		}
+	}
+	return arrow.NewSchema(append(slices.Clone(input.Fields()), added...), nil), nil
+}
+
+// ResultBuilder builds the columns that stand behind a batch's own. It is not safe for concurrent use.
+type ResultBuilder struct{ record *array.RecordBuilder }
+
+// NewResultBuilder returns a builder whose records are allocated from mem. Release it when done.
+func NewResultBuilder(mem memory.Allocator) *ResultBuilder {
+	return &ResultBuilder{record: array.NewRecordBuilder(mem, arrow.NewSchema(resultColumns(), nil))}
+}
+
+// Release frees the builder.
+func (b *ResultBuilder) Release() { b.record.Release() }
+
+// Append adds the answer of the batch's next row.
+func (b *ResultBuilder) Append(answer *Answer, runID string) {
+	row := fields{next: b.record.Field}
+	inv := &answer.Invocation
+	if answer.Error != nil {
+		row.null(1)
+		row.structure(func(f *fields) {
+			f.text(answer.Error.Code)
+			f.text(answer.Error.Class.String())
+			f.text(answer.Error.Message)
+			f.integer(answer.Error.HTTPStatus, answer.Error.HTTPStatus != 0)
+			f.integer(answer.Error.Attempts, true)
+		})
+	} else {
+		row.builder().(*array.StringBuilder).Append(answer.Text) //nolint:errcheck,forcetypeassert // an empty answer is an answer
+		row.null(1)
+	}
+	row.structure(func(f *fields) {
+		f.text(inv.RequestID)
+		f.text(inv.InvocationID)
+		f.text(inv.EndpointName)
+		f.text(inv.DestinationName)
+		f.text(inv.Model)
+		f.text(inv.PromptVersion)
+		f.bigint(inv.InputTokens, inv.InvocationID != "")
+		f.bigint(inv.OutputTokens, inv.InvocationID != "")
+		f.usd(inv.CostUSD)
+		f.bigint(inv.Latency.Milliseconds(), inv.InvocationID != "")
+		f.boolean(answer.Reused)
+		f.text(runID)
+		f.time(inv.EventTime)
+	})
+}
+
+// NewRecord puts the answers appended so far behind the columns of input, whose rows they answer, and starts
+// anew. The caller releases the record; input keeps its own reference.
+func (b *ResultBuilder) NewRecord(input arrow.Record) arrow.Record {
+	added := b.record.NewRecord()
+	defer added.Release()
+	names := slices.Concat(input.Schema().Fields(), added.Schema().Fields())
+	columns := slices.Concat(input.Columns(), added.Columns())
+	return array.NewRecord(arrow.NewSchema(names, nil), columns, added.NumRows())
+}
