@@ -1,0 +1,288 @@
+package files
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/google/uuid"
+
+	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/connectors/store/parquet"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// The footer's keys. Every file holds the marks of all prefixes, so that the last file is enough to know them.
+const (
+	markKey   = "inflow.mark:"
+	commitKey = "inflow.commit"
+)
+
+// SinkOptions say where rows go.
+type SinkOptions struct {
+	Store  store.Store
+	Schema *arrow.Schema
+	// Prefix keeps the marks of this job apart from those of others in the same folder, "job/0/".
+	Prefix string
+	// NoStatistics names the columns whose values must stay out of file statistics: prompts and answers.
+	NoStatistics func(column string) bool
+}
+
+// Sink appends Parquet files to a folder: part-00000000000000000001.parquet and on, one a commit. A commit's
+// rows and marks are one file, which appears whole or not at all, so rows are written exactly once. Of two
+// writers that continue from the same file one gets its successor's name and the other schemas.ErrFenced;
+// writers that run at once want folders of their own.
+//
+// A Sink is not safe for concurrent use.
+type Sink struct {
+	options SinkOptions
+	object  store.Writer // the file in progress, nil between commits
+	rows    *parquet.Writer
+	number  int64  // of the file in progress
+	commit  string // its identity
+}
+
+// NewSink returns a sink; nothing is read or written before the first call.
+func NewSink(options SinkOptions) *Sink { return &Sink{options: options} }
+
+// last is the newest file of the folder.
+type last struct {
+	number   int64 // 0: there is none
+	schema   *arrow.Schema
+	metadata map[string]string
+}
+
+// Check tells whether rows could be written: whether the folder takes files, and whether its rows have the
+// same columns.
+func (s *Sink) Check(ctx context.Context) error {
+	if _, err := s.last(ctx); err != nil {
+		return err
+	}
+	probe, err := s.options.Store.Create(ctx, partName(1))
+	if err != nil {
+		return fmt.Errorf("files: the folder does not take files: %w", err)
+	}
+	if err := probe.Abort(); err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	return nil
+}
+
+// Marks returns the marks of the last commit under the prefix.
+func (s *Sink) Marks(ctx context.Context) (schemas.Marks, error) {
+	newest, err := s.last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.marks(newest)
+}
+
+// Write appends the rows of record to the next commit. It keeps no reference.
+func (s *Sink) Write(ctx context.Context, record arrow.Record) error {
+	if s.object == nil {
+		newest, err := s.last(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.begin(ctx, newest.number+1); err != nil {
+			return err
+		}
+	}
+	if err := s.rows.Write(record); err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	return nil
+}
+
+func (s *Sink) begin(ctx context.Context, number int64) error {
+	object, err := s.options.Store.Create(ctx, partName(number))
+	if err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	rows, err := parquet.NewWriter(object, s.options.Schema, parquet.WriterOptions{NoStatistics: s.options.NoStatistics})
+	if err != nil {
+		return errors.Join(err, object.Abort())
+	}
+	s.object, s.rows, s.number, s.commit = object, rows, number, uuid.NewString()
+	return nil
+}
+
+// Commit makes the rows since the last commit, and to as the marks, durable as one file. Where the marks are
+// not from any more, or another writer took the file's number, it is refused with schemas.ErrFenced. The rows
+// are discarded when it fails.
+func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks) error {
+	if s.object == nil && from.Equal(to) {
+		return nil
+	}
+	return errors.Join(s.settle(ctx, from, to), s.Close(ctx))
+}
+
+func (s *Sink) settle(ctx context.Context, from, to schemas.Marks) error {
+	newest, err := s.last(ctx)
+	if err != nil {
+		return err
+	}
+	marks, err := s.marks(newest)
+	if err != nil {
+		return err
+	}
+	if !marks.Equal(from) {
+		return fmt.Errorf("files: the folder is at %s, this run continues from %s: %w", marks, from, schemas.ErrFenced)
+	}
+	if s.object == nil { // no rows, yet progress: a file without rows holds the marks
+		if err := s.begin(ctx, newest.number+1); err != nil {
+			return err
+		}
+	}
+	if s.number != newest.number+1 {
+		return fmt.Errorf("files: %s is there already: another run writes to this folder: %w", partName(newest.number), schemas.ErrFenced)
+	}
+	for key, value := range newest.metadata {
+		if mark, ok := strings.CutPrefix(key, markKey); ok && !strings.HasPrefix(mark, s.options.Prefix) {
+			s.rows.SetMetadata(key, value)
+		}
+	}
+	for name, count := range to {
+		s.rows.SetMetadata(markKey+s.options.Prefix+name, strconv.FormatInt(count, 10))
+	}
+	s.rows.SetMetadata(commitKey, s.commit)
+	if _, err := s.rows.Close(); err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	return s.place(ctx)
+}
+
+// place gives the file its name. An error may hide that it took effect; the commit's identity tells.
+func (s *Sink) place(ctx context.Context) error {
+	err := s.object.CommitIfAbsent(ctx)
+	if err == nil {
+		return nil
+	}
+	if present, readErr := s.read(ctx, s.number); readErr == nil && present.metadata[commitKey] == s.commit {
+		return nil
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("files: %s: another run was faster: %w: %w", partName(s.number), schemas.ErrFenced, err)
+	}
+	return fmt.Errorf("files: %w", err)
+}
+
+// Close discards what is not committed. The sink can be used again.
+func (s *Sink) Close(context.Context) error {
+	if s.object == nil {
+		return nil
+	}
+	err := s.object.Abort()
+	s.object, s.rows = nil, nil
+	if err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	return nil
+}
+
+func (s *Sink) marks(newest last) (schemas.Marks, error) {
+	var marks schemas.Marks
+	for key, value := range newest.metadata {
+		name, ok := strings.CutPrefix(key, markKey+s.options.Prefix)
+		if !ok {
+			continue
+		}
+		count, err := strconv.ParseInt(value, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("files: %s: mark %q is no number: %w", partName(newest.number), name, schemas.ErrInvalid)
+		}
+		if marks == nil {
+			marks = make(schemas.Marks)
+		}
+		marks[name] = count
+	}
+	return marks, nil
+}
+
+// last reads the footer of the newest file.
+func (s *Sink) last(ctx context.Context) (last, error) {
+	number := int64(0)
+	for object, err := range s.options.Store.List(ctx, partPrefix, "") {
+		if err != nil {
+			return last{}, fmt.Errorf("files: %w", err)
+		}
+		if found, ok := partNumber(object.Name); ok {
+			number = found
+		}
+	}
+	if number == 0 {
+		return last{}, nil
+	}
+	newest, err := s.read(ctx, number)
+	if err != nil {
+		return last{}, err
+	}
+	return newest, sameColumns(partName(number), newest.schema, s.options.Schema)
+}
+
+func (s *Sink) read(ctx context.Context, number int64) (last, error) {
+	reader, err := s.options.Store.Open(ctx, partName(number))
+	if err != nil {
+		return last{}, readError(partName(number), err)
+	}
+	file, err := parquet.Open(reader)
+	if err != nil {
+		return last{}, errors.Join(readError(partName(number), err), reader.Close())
+	}
+	return last{number: number, schema: file.Schema(), metadata: file.Metadata()}, reader.Close()
+}
+
+// sameColumns refuses to put other columns beside those of the folder.
+func sameColumns(name string, have, want *arrow.Schema) error {
+	var differing []error
+	wanted := make(map[string]arrow.DataType)
+	for _, field := range want.Fields() {
+		wanted[field.Name] = field.Type
+	}
+	for _, field := range have.Fields() {
+		dataType, ok := wanted[field.Name]
+		switch {
+		case !ok:
+			differing = append(differing, fmt.Errorf("column %q of the folder is not written", field.Name))
+		case !parquet.SameType(field.Type, dataType):
+			differing = append(differing, fmt.Errorf("column %q is %s in the folder and would be %s", field.Name, field.Type, dataType))
+		}
+		delete(wanted, field.Name)
+	}
+	for _, name := range sortedKeys(wanted) {
+		differing = append(differing, fmt.Errorf("column %q is not in the folder", name))
+	}
+	if differing == nil {
+		return nil
+	}
+	return fmt.Errorf("files: the rows differ from those of %s, write them to a new folder: %w: %w", name, errors.Join(differing...), schemas.ErrInvalid)
+}
+
+func sortedKeys[V any](values map[string]V) []string {
+	return slices.Sorted(maps.Keys(values))
+}
+
+const (
+	partPrefix = "part-"
+	partSuffix = ".parquet"
+	partDigits = 20
+)
+
+func partName(number int64) string {
+	return fmt.Sprintf("%s%0*d%s", partPrefix, partDigits, number, partSuffix)
+}
+
+func partNumber(name string) (int64, bool) {
+	digits, ok := strings.CutSuffix(strings.TrimPrefix(name, partPrefix), partSuffix)
+	if !ok || len(digits) != partDigits {
+		return 0, false
+	}
+	number, err := strconv.ParseInt(digits, 10, 64)
+	return number, err == nil && number > 0
+}

@@ -1,0 +1,131 @@
+package openai
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/inflowhq/inflow/connectors/models/wire"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+const benchAnswer = `{"id":"chatcmpl-123","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,` +
+	`"message":{"role":"assistant","content":"{\"severity\":\"low\",\"team\":\"billing\",\"confidence\":0.93}","refusal":null},` +
+	`"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":112,"completion_tokens":20,"total_tokens":132,` +
+	`"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"system_fingerprint":"fp"}`
+
+func FuzzAppendString(f *testing.F) {
+	for _, seed := range []string{"", "a\"b\\c", "\x00\x1f\x7f", "é😀\u2028", "\xff\xc3(", "\xed\xa0\x80", "\uFFFD", "tail\xc3"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var got, want string
+		encoded := appendString(nil, text)
+		if err := json.Unmarshal(encoded, &got); err != nil {
+			t.Fatalf("%q: %s: %v", text, encoded, err)
+		}
+		if !utf8.Valid(encoded) { // encoding/json would read it all the same; providers do not
+			t.Fatalf("%q: %q is not UTF-8", text, encoded)
+		}
+		standard, err := json.Marshal(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(standard, &want); err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			t.Fatalf("%q became %q, encoding/json has %q", text, got, want)
+		}
+	})
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		benchAnswer, `{}`, ``, `[]`, `<html>`, `{"choices":[{"message":{"content":[{"type":"text","text":"a"}]}}]}`,
+		`{"choices":[{"message":{"content":null,"refusal":"r"}}],"usage":{"prompt_tokens":-1}}`, `{"error":{"code":429}}`,
+		`{"choices":[{}],"usage":[]}`, `{"choices":[null],"usage":{}}`, `{"error":"x","choices":null}`, `{"choices":[{"message":{"content":`,
+	} {
+		f.Add([]byte(seed))
+	}
+	call := &wire.Call{Op: "op", Key: schemas.NewSecret("sk-key")}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		answer := wire.Answer{Status: 200, Body: body, PossiblyPaid: true}
+		var response schemas.Response
+		err := decode(call, &answer, &response)
+		if err != nil {
+			if schemas.ClassOf(err) == schemas.Ambiguous || strings.Contains(err.Error(), "sk-key") {
+				t.Fatalf("got %v", err)
+			}
+			return
+		}
+		if !json.Valid(body) {
+			t.Fatalf("an answer out of no JSON: %q", body)
+		}
+		u := response.Usage
+		if u.InputTokens < 0 || u.OutputTokens < 0 || u.TotalTokens < 0 || len(u.Raw) > usageLimit {
+			t.Fatalf("got %+v", u)
+		}
+	})
+}
+
+func benchRequest() *schemas.Request {
+	return &schemas.Request{
+		ID: "0197-request",
+		Messages: []schemas.Message{
+			{Role: "system", Content: "You triage support tickets."},
+			{Role: "user", Content: strings.Repeat("The invoice of \"May\" is wrong, and nobody\nanswers. ", 20)},
+		},
+		Parameters: map[string]any{"temperature": 0, "max_tokens": 200},
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	m := New(Options{Model: "gpt-4o-mini"})
+	request := benchRequest()
+	b.ReportAllocs()
+	for b.Loop() {
+		parameters, err := m.parameters(request.Parameters)
+		if err != nil {
+			b.Fatal(err)
+		}
+		m.body(request, parameters)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	call := &wire.Call{Op: "op"}
+	answer := wire.Answer{Status: 200, Body: []byte(benchAnswer)}
+	b.ReportAllocs()
+	for b.Loop() {
+		var response schemas.Response
+		if err := decode(call, &answer, &response); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+type cannedTransport struct{}
+
+func (cannedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(benchAnswer)), ContentLength: int64(len(benchAnswer)), Request: r,
+	}, nil
+}
+
+// BenchmarkInvoke is all of a call but the sockets.
+func BenchmarkInvoke(b *testing.B) {
+	m := New(Options{Model: "gpt-4o-mini", Client: &http.Client{Transport: cannedTransport{}}})
+	request := benchRequest()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := m.Invoke(b.Context(), request); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

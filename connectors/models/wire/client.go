@@ -1,0 +1,64 @@
+package wire
+
+import (
+	"net"
+	"net/http"
+	"time"
+)
+
+// The defaults and fixed limits of a client.
+const (
+	// DefaultTimeout bounds one call, connecting to last byte. The providers' own SDKs wait as long.
+	DefaultTimeout = 10 * time.Minute
+	// DefaultMaxConns is for callers that do not know their concurrency.
+	DefaultMaxConns = 64
+
+	connectTimeout = 10 * time.Second
+	// idleTimeout stays below the 60 s after which the usual load balancers drop an idle connection: the side
+	// that hangs up first must be this one, or a POST races the hang-up and nobody knows whether it arrived.
+	idleTimeout     = 30 * time.Second
+	keepAlivePeriod = 15 * time.Second
+	headerLimit     = 256 << 10
+)
+
+// ClientOptions are what a job knows about its calls. The zero value works.
+type ClientOptions struct {
+	// MaxConns is the most connections to one host, all of them kept alive: the job's concurrency.
+	MaxConns int
+	// Timeout bounds one call, connecting to last byte.
+	Timeout time.Duration
+}
+
+// NewClient returns the client that all calls of a job share. It speaks HTTP/1.1 over kept-alive connections,
+// takes a proxy from the environment as every tool does, follows no redirect (a POST that is redirected is
+// either sent twice or turned into a GET), keeps no cookies and asks for no compression (answers are small,
+// and a limit on bytes read must be a limit on bytes kept).
+//
+// HTTP/2 is off on purpose: its transport replays streams that a server refused, and one connection would
+// make every call wait behind the slowest. Close the idle connections when done.
+func NewClient(options ClientOptions) *http.Client {
+	if options.MaxConns <= 0 {
+		options.MaxConns = DefaultMaxConns
+	}
+	if options.Timeout <= 0 {
+		options.Timeout = DefaultTimeout
+	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: keepAlivePeriod}
+	return &http.Client{
+		Timeout:       options.Timeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            dialer.DialContext,
+			TLSHandshakeTimeout:    connectTimeout,
+			Protocols:              protocols,
+			DisableCompression:     true,
+			MaxIdleConnsPerHost:    options.MaxConns,
+			MaxConnsPerHost:        options.MaxConns,
+			IdleConnTimeout:        idleTimeout,
+			MaxResponseHeaderBytes: headerLimit,
+		},
+	}
+}

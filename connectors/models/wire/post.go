@@ -1,0 +1,154 @@
+package wire
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// The limits of a body read.
+const (
+	// BodyLimit is the longest answer that is read; the connection of a longer one is closed.
+	BodyLimit = 16 << 20
+	// errorBodyLimit is how much of a failed call's body is looked at for the provider's message.
+	errorBodyLimit = 64 << 10
+	// presizeLimit caps what a Content-Length may make us allocate before a byte of it came.
+	presizeLimit = 64 << 10
+)
+
+// Call is one POST to a model.
+type Call struct {
+	Op     string         // what errors begin with, "openai: chat completion"
+	URL    *url.URL       // never shown in an error: a provider may want a key in it
+	Header http.Header    // read only
+	Body   []byte         // must not change before Post returns
+	Key    schemas.Secret // removed from whatever the provider says
+	// KeyField and ModelField name the settings to mend when the key or the model is refused,
+	// "openai_api_key".
+	KeyField   string
+	ModelField string
+}
+
+// Answer is what came back, also beside an error: as much of it as was seen.
+type Answer struct {
+	Status      int // 0: no status line came
+	ContentType string
+	Body        []byte        // only of a 2xx; an error's body stays here
+	FirstByte   time.Duration // from the call to the first byte of the answer; 0: no byte came
+	// PossiblyPaid says that the whole request went out and no answer denies that it was served. It is the
+	// one thing to look at when a failed call is put on the bill.
+	PossiblyPaid bool
+}
+
+// Post sends the call once, and once only, and reads the answer. It blocks until the last byte, the client's
+// timeout or the end of ctx. Every error is a *schemas.Error; where ctx ended, errors.Is finds its reason.
+//
+// What is known of a failure:
+//
+//	nothing or a part of the request went out   Transient, nothing to pay
+//	all of it went out, no status line came     Ambiguous, possibly paid
+//	a status of 3xx, 4xx, 5xx                   as the table in status.go says, nothing to pay
+//	a 2xx whose body breaks off or is endless   Transient, possibly paid
+func Post(ctx context.Context, client *http.Client, call *Call) (Answer, error) {
+	start := time.Now()
+	var answer Answer
+	var firstByte atomic.Int64 // the trace runs on the connection's goroutine, perhaps after Do has returned
+	body := &onceBody{reader: bytes.NewReader(call.Body), left: len(call.Body)}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotFirstResponseByte: func() { firstByte.Store(int64(time.Since(start))) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err != nil {
+				body.failed.Store(true)
+			}
+		},
+	})
+
+	// Built by hand, because http.NewRequest would set GetBody, with which the transport may replay the POST.
+	// For the same reason no header may be called Idempotency-Key: net/http takes that as a permission.
+	request := (&http.Request{
+		Method: http.MethodPost, URL: call.URL, Host: call.URL.Host, Header: call.Header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: body, ContentLength: int64(len(call.Body)),
+	}).WithContext(ctx)
+
+	response, err := client.Do(request)
+	answer.FirstByte = time.Duration(firstByte.Load())
+	if err != nil {
+		answer.PossiblyPaid = body.seal()
+		return answer, call.unanswered(ctx, client, err, answer.PossiblyPaid)
+	}
+	defer response.Body.Close() //nolint:errcheck // the bytes are read or given up; nothing is left to learn
+
+	answer.Status = response.StatusCode
+	answer.ContentType = response.Header.Get("Content-Type")
+	if answer.Status < 200 || answer.Status > 299 {
+		// However much of it can be read will do: the status alone decides.
+		text, _ := readBody(response, errorBodyLimit)
+		return answer, call.refused(answer.Status, response.Header, ParseProblem(text))
+	}
+	answer.PossiblyPaid = true
+	answer.Body, err = readBody(response, BodyLimit)
+	if err != nil {
+		answer.Body = nil
+		return answer, call.brokenOff(ctx, client, answer.Status, err)
+	}
+	return answer, nil
+}
+
+var errTooLarge = errors.New("the body is longer than allowed")
+
+// readBody reads a body up to limit; what was read until an error comes with it.
+func readBody(response *http.Response, limit int64) ([]byte, error) {
+	var buffer bytes.Buffer
+	buffer.Grow(int(min(max(response.ContentLength, 0), presizeLimit)) + bytes.MinRead)
+	n, err := buffer.ReadFrom(io.LimitReader(response.Body, limit+1))
+	if err == nil && n > limit {
+		buffer.Truncate(int(limit))
+		err = errTooLarge
+	}
+	return buffer.Bytes(), err
+}
+
+// onceBody is a request's body that knows whether all of it was taken for sending.
+//
+// Do may return while the transport's writer still runs: the caller gives up, the connection is being closed,
+// and the writer is about to take the last bytes. Whoever then asked "was it sent?" would hear no, and a
+// moment later it was. Hence seal: it answers and, if the answer is no, makes sure that it stays so.
+type onceBody struct {
+	mu     sync.Mutex
+	reader io.Reader
+	left   int
+	sealed bool
+	// failed: the transport took all bytes but could not write them all. An incomplete body is not served.
+	failed atomic.Bool
+}
+
+func (b *onceBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.sealed {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := b.reader.Read(p)
+	b.left -= n
+	return n, err //nolint:wrapcheck // a Reader passes io.EOF on as it is
+}
+
+func (*onceBody) Close() error { return nil }
+
+// seal ends reading and reports whether all of the request may have gone out.
+func (b *onceBody) seal() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sealed = true
+	return b.left == 0 && !b.failed.Load()
+}

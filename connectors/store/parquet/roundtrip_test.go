@@ -1,0 +1,168 @@
+package parquet_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/inflowhq/inflow/connectors/store/parquet"
+)
+
+// object is a store.Reader of bytes.
+type object struct{ *bytes.Reader }
+
+func newObject(data []byte) object { return object{bytes.NewReader(data)} }
+
+func (object) Close() error { return nil }
+
+func write(tb testing.TB, options parquet.WriterOptions, records ...arrow.Record) ([]byte, parquet.Statistics) {
+	tb.Helper()
+	var out bytes.Buffer
+	writer, err := parquet.NewWriter(&out, records[0].Schema(), options)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, record := range records {
+		if err := writer.Write(record); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	statistics, err := writer.Close()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out.Bytes(), statistics
+}
+
+func open(tb testing.TB, data []byte) *parquet.File {
+	tb.Helper()
+	file, err := parquet.Open(newObject(data))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return file
+}
+
+// rows shows the rows of records one by one, so that the cut between records does not matter.
+func rows(tb testing.TB, records ...arrow.Record) []string {
+	tb.Helper()
+	var lines []string
+	for _, record := range records {
+		for i := range record.NumRows() {
+			row := record.NewSlice(i, i+1)
+			line, err := row.MarshalJSON()
+			if err != nil {
+				tb.Fatal(err)
+			}
+			lines = append(lines, string(line))
+			row.Release()
+		}
+	}
+	return lines
+}
+
+func read(tb testing.TB, file *parquet.File, columns []string, first int64, batchRows int) []string {
+	tb.Helper()
+	var lines []string
+	for record, err := range file.Read(tb.Context(), columns, first, batchRows) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if record.NumRows() > int64(batchRows) || record.NumRows() == 0 {
+			tb.Fatalf("a record of %d rows, at most %d were asked for", record.NumRows(), batchRows)
+		}
+		if err := validate(record); err != nil {
+			tb.Fatal(err)
+		}
+		lines = append(lines, rows(tb, record)...)
+		record.Release()
+	}
+	return lines
+}
+
+func validate(record arrow.Record) error {
+	for i, column := range record.Columns() {
+		if !arrow.TypeEqual(column.DataType(), record.Schema().Field(i).Type) {
+			return arrow.ErrInvalid
+		}
+	}
+	return nil
+}
+
+func TestRoundTripOfRandomTables(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		roundTrip(t, seed)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func FuzzRoundTrip(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(seed)
+	}
+	f.Fuzz(roundTrip)
+}
+
+func roundTrip(t *testing.T, seed uint64) {
+	t.Helper()
+	mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
+	defer mem.AssertSize(t, 0)
+	r := newRandom(seed)
+	schema := r.schema()
+	var records []arrow.Record
+	for range 1 + r.IntN(3) {
+		record := r.record(mem, schema, r.IntN(60))
+		defer record.Release()
+		if record.NumRows() > 4 && r.IntN(2) == 0 { // an array that begins amid its buffers
+			record = record.NewSlice(2, record.NumRows()-1)
+			defer record.Release()
+		}
+		records = append(records, record)
+	}
+	options := parquet.WriterOptions{
+		Metadata:   map[string]string{"mark": "7"},
+		Dictionary: func(column string) bool { return seed%2 == 0 && column != "c1" },
+	}
+	data, statistics := write(t, options, records...)
+	file := open(t, data)
+	if !file.Schema().Equal(schema) {
+		t.Errorf("schema\n%s\nwant\n%s", file.Schema(), schema)
+	}
+	want := rows(t, records...)
+	if file.NumRows() != int64(len(want)) || statistics.Rows != int64(len(want)) || file.Metadata()["mark"] != "7" {
+		t.Errorf("%d rows, statistics of %d, want %d; metadata %q", file.NumRows(), statistics.Rows, len(want), file.Metadata())
+	}
+	first, batchRows := r.IntN(len(want)+1), 1+r.IntN(70)
+	got := read(t, file, nil, int64(first), batchRows)
+	if len(got) != len(want)-first {
+		t.Fatalf("%d rows from row %d, want %d", len(got), first, len(want)-first)
+	}
+	for i, line := range got {
+		if line != want[first+i] {
+			t.Fatalf("row %d reads\n%s\nwant\n%s", first+i, line, want[first+i])
+		}
+	}
+	checkStatistics(t, statistics, records)
+}
+
+// checkStatistics counts the NULLs of the top-level columns again.
+func checkStatistics(t *testing.T, statistics parquet.Statistics, records []arrow.Record) {
+	t.Helper()
+	for i, field := range records[0].Schema().Fields() {
+		if field.Type.ID() == arrow.STRUCT {
+			continue
+		}
+		nulls := 0
+		for _, record := range records {
+			nulls += record.Column(i).NullN()
+		}
+		if got := statistics.Columns[field.Name]; got.NullCount != int64(nulls) {
+			t.Errorf("%s %s: %d NULLs, want %d", field.Name, field.Type, got.NullCount, nulls)
+		}
+	}
+}
