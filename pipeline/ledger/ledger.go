@@ -1,0 +1,440 @@
+// Package ledger keeps the durable record of every call that was or may have been paid for. It owns what is
+// never paid twice and what the usage table still has to learn; it does not decide what to ask or when.
+//
+// On disk it is one Pebble store. Keys:
+//
+//	a/<key>             the answer of a request, CBOR of schemas.Answer
+//	i/<invocation id>   an invocation that is about to be sent: CBOR of schemas.Invocation
+//	u/<sequence>        an invocation that ended: CBOR of schemas.Invocation, until the usage table has it
+//	m/id, m/sequence    the ledger's name and the last sequence number given out
+//
+// Everything goes through one goroutine that gathers what is waiting, writes it as one batch and syncs it
+// once, so that the cost of an fsync is shared by all calls in flight.
+package ledger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/fxamacker/cbor/v2"
+	"github.com/google/uuid"
+
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// ErrLocked is returned by Open while another process holds the ledger.
+var ErrLocked = errors.New("another run holds the ledger")
+
+// errClosed is what waits of a closed ledger get.
+var errClosed = errors.New("the ledger is closed")
+
+const (
+	queueLength  = 4096     // appends waiting for the writer; more wait in Begin and Settle
+	groupLimit   = 2048     // appends in one batch, so that one sync never waits for an endless group
+	cacheBytes   = 16 << 20 // Pebble's block cache
+	memTableSize = 16 << 20 // Pebble's write buffer
+)
+
+// Key identifies a question of a row: what must be equal for an answer to serve again.
+type Key [32]byte
+
+// Ledger is the record. Its methods are safe for concurrent use.
+type Ledger struct {
+	db       *pebble.DB
+	lock     *pebble.Lock
+	encoding cbor.EncMode
+	id       string
+	queue    chan entry
+	stop     chan struct{} // closed by Close: nothing more is taken
+	finished chan struct{} // closed when the writer has ended
+	closing  sync.Once
+	durable  atomic.Int64 // last sequence number on disk
+	failure  atomic.Pointer[error]
+}
+
+// entry is one append. done is called exactly once, after the sync or the failure, from the writer: it must
+// not block.
+type entry struct {
+	begin    []byte // invocation id to note as about to be sent
+	ended    []byte // invocation id that ended
+	usage    []byte // its record
+	key      *Key
+	answer   []byte
+	noted    []byte // record of begin
+	complete func(error)
+}
+
+// Open opens the ledger in dir, making it where there is none. Invocations that were on the wire when the
+// last process ended without a word are closed as ambiguous: they may have been paid.
+func Open(dir string) (*Ledger, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the ledger's folder: %w", err)
+	}
+	lock, err := pebble.LockDirectory(dir, vfs.Default)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("lock the ledger: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w in %s%s", ErrLocked, dir, holder(dir))
+	}
+	db, err := open(dir, lock)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	encoding, err := cbor.EncOptions{Time: cbor.TimeRFC3339Nano}.EncMode()
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), lock.Close())
+	}
+	l := &Ledger{
+		db:       db,
+		lock:     lock,
+		encoding: encoding,
+		queue:    make(chan entry, queueLength),
+		stop:     make(chan struct{}),
+		finished: make(chan struct{}),
+	}
+	if err := errors.Join(l.identify(), l.recover()); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the ledger in %s: %w", dir, err), db.Close(), lock.Close())
+	}
+	// Only a hint for the message that a second run prints; the lock above is what counts.
+	if err := os.WriteFile(filepath.Join(dir, "holder"), fmt.Appendf(nil, "%d", os.Getpid()), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("write into the ledger's folder: %w", err), db.Close(), lock.Close())
+	}
+	go l.write()
+	return l, nil
+}
+
+// holder says which process holds the ledger, where that can be read.
+func holder(dir string) string {
+	pid, err := os.ReadFile(filepath.Join(dir, "holder")) //nolint:gosec // a file of our own folder
+	if err != nil {
+		return ""
+	}
+	return " (process " + string(pid) + ")"
+}
+
+func open(dir string, lock *pebble.Lock) (*pebble.DB, error) {
+	options := &pebble.Options{
+		Lock:               lock,
+		Logger:             quiet{},
+		MemTableSize:       memTableSize,
+		FormatMajorVersion: pebble.FormatNewest,
+		CacheSize:          cacheBytes,
+	}
+	for level := range options.Levels {
+		options.Levels[level].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger in %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// ID names this ledger. A ledger that was lost and made anew has another one, so that the sequence numbers of
+// the two are never taken for each other.
+func (l *Ledger) ID() string { return l.id }
+
+// Sequence is the number of the last ended invocation that is on disk.
+func (l *Ledger) Sequence() int64 { return l.durable.Load() }
+
+// Lookup returns the answer kept under key, nil where there is none.
+func (l *Ledger) Lookup(key Key) (*schemas.Answer, error) {
+	value, closer, err := l.db.Get(answerKey(&key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil //nolint:nilnil // no answer is an answer here, and the caller's common case
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger: look up: %w", err)
+	}
+	answer := new(schemas.Answer)
+	err = cbor.Unmarshal(value, answer)
+	if err := errors.Join(err, closer.Close()); err != nil {
+		return nil, fmt.Errorf("ledger: read an answer: %w", err)
+	}
+	return answer, nil
+}
+
+// Begin notes an invocation that is about to be sent and returns when the note is durable, so that whatever
+// happens next there is a row for it.
+func (l *Ledger) Begin(ctx context.Context, invocation *schemas.Invocation) error {
+	record, err := l.encode(invocation)
+	if err != nil {
+		return err
+	}
+	return l.appendAndWait(ctx, entry{begin: []byte(invocation.InvocationID), noted: record})
+}
+
+// End closes an invocation whose outcome serves no row: it failed and another attempt follows, or it was cut
+// off. It returns when the record is queued; Sequence tells when it is durable.
+func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error {
+	record, err := l.encode(invocation)
+	if err != nil {
+		return err
+	}
+	return l.append(ctx, entry{
+		ended: []byte(invocation.InvocationID), usage: record, complete: func(error) {},
+	})
+}
+
+// Settle closes an invocation together with the answer that it brought, both or neither, and returns when
+// they are durable.
+func (l *Ledger) Settle(
+	ctx context.Context, key Key, answer *schemas.Answer, invocation *schemas.Invocation,
+) error {
+	record, err := l.encode(invocation)
+	if err != nil {
+		return err
+	}
+	kept, err := l.encode(answer)
+	if err != nil {
+		return err
+	}
+	return l.appendAndWait(ctx, entry{ended: []byte(invocation.InvocationID), usage: record, key: &key, answer: kept})
+}
+
+// appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is
+// short and is not cut off, or the caller could not know which of the two happened.
+func (l *Ledger) appendAndWait(ctx context.Context, e entry) error {
+	durable := make(chan error, 1)
+	e.complete = func(err error) { durable <- err }
+	if err := l.append(ctx, e); err != nil {
+		return err
+	}
+	return <-durable
+}
+
+func (l *Ledger) encode(value any) ([]byte, error) {
+	data, err := l.encoding.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: encode: %w", err)
+	}
+	return data, nil
+}
+
+func (l *Ledger) append(ctx context.Context, e entry) error {
+	select {
+	case <-l.stop:
+		return errClosed
+	default:
+	}
+	select {
+	case l.queue <- e:
+		return nil
+	case <-l.stop:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Ended yields the ended invocations with sequence numbers in (after, upTo], in order.
+func (l *Ledger) Ended(after, upTo int64) iter.Seq2[*schemas.Invocation, error] {
+	return func(yield func(*schemas.Invocation, error) bool) {
+		scan, err := l.db.NewIter(&pebble.IterOptions{LowerBound: usageKey(after + 1), UpperBound: usageKey(upTo + 1)})
+		if err != nil {
+			yield(nil, fmt.Errorf("ledger: scan: %w", err))
+			return
+		}
+		defer scan.Close() //nolint:errcheck // what it reports was reported by scan.Error
+		for scan.First(); scan.Valid(); scan.Next() {
+			invocation := new(schemas.Invocation)
+			if err := cbor.Unmarshal(scan.Value(), invocation); err != nil {
+				yield(nil, fmt.Errorf("ledger: read an invocation: %w", err))
+				return
+			}
+			if !yield(invocation, nil) {
+				return
+			}
+		}
+		if err := scan.Error(); err != nil {
+			yield(nil, fmt.Errorf("ledger: scan: %w", err))
+		}
+	}
+}
+
+// Forget drops the ended invocations up to and including sequence number upTo: the usage table has them.
+func (l *Ledger) Forget(upTo int64) error {
+	if err := l.db.DeleteRange(usageKey(0), usageKey(upTo+1), pebble.NoSync); err != nil {
+		return fmt.Errorf("ledger: forget: %w", err)
+	}
+	return nil
+}
+
+// Close writes what is queued and closes the ledger. Appends after it fail.
+func (l *Ledger) Close() error {
+	var err error
+	l.closing.Do(func() {
+		close(l.stop)
+		<-l.finished
+		err = errors.Join(l.db.Close(), l.lock.Close())
+		if cause := l.failure.Load(); cause != nil {
+			err = errors.Join(err, *cause)
+		}
+	})
+	return err
+}
+
+// write is the one goroutine that appends. It ends after Close, when the queue is empty.
+func (l *Ledger) write() {
+	defer close(l.finished)
+	group := make([]entry, 0, groupLimit)
+	for {
+		group = group[:0]
+		select {
+		case e := <-l.queue:
+			group = append(group, e)
+		case <-l.stop:
+			select {
+			case e := <-l.queue:
+				group = append(group, e)
+			default:
+				return
+			}
+		}
+	gather:
+		for len(group) < groupLimit {
+			select {
+			case e := <-l.queue:
+				group = append(group, e)
+			default:
+				break gather
+			}
+		}
+		err := l.commit(group)
+		for i := range group {
+			group[i].complete(err)
+			group[i] = entry{}
+		}
+	}
+}
+
+// commit makes a group durable. After a failed write nothing more is accepted: what Pebble still holds is not
+// known, and an answer that nobody can rely on must not be handed on.
+func (l *Ledger) commit(group []entry) error {
+	if cause := l.failure.Load(); cause != nil {
+		return *cause
+	}
+	batch := l.db.NewBatch()
+	sequence := l.durable.Load()
+	var err error
+	set := func(key, value []byte) {
+		if err == nil {
+			err = batch.Set(key, value, nil)
+		}
+	}
+	for i := range group {
+		e := &group[i]
+		if e.begin != nil {
+			set(intentKey(e.begin), e.noted)
+		}
+		if e.ended != nil {
+			sequence++
+			set(usageKey(sequence), e.usage)
+			if err == nil {
+				err = batch.Delete(intentKey(e.ended), nil)
+			}
+		}
+		if e.key != nil {
+			set(answerKey(e.key), e.answer)
+		}
+	}
+	set(sequenceKey(), binary.BigEndian.AppendUint64(nil, uint64(sequence))) //nolint:gosec // never negative
+	if err == nil {
+		err = batch.Commit(pebble.Sync)
+	}
+	if err != nil {
+		err = fmt.Errorf("ledger: write: %w", errors.Join(err, batch.Close()))
+		l.failure.Store(&err)
+		return err
+	}
+	l.durable.Store(sequence)
+	return batch.Close()
+}
+
+// identify reads the ledger's name and last sequence number, and gives a new ledger its name.
+func (l *Ledger) identify() error {
+	id, closer, err := l.db.Get([]byte("m/id"))
+	switch {
+	case errors.Is(err, pebble.ErrNotFound):
+		l.id = uuid.NewString()
+		return l.db.Set([]byte("m/id"), []byte(l.id), pebble.Sync)
+	case err != nil:
+		return err
+	}
+	l.id = string(id)
+	if err := closer.Close(); err != nil {
+		return err
+	}
+	value, closer, err := l.db.Get(sequenceKey())
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(value) != 8 {
+		return errors.Join(errors.New("its sequence number is damaged"), closer.Close())
+	}
+	l.durable.Store(int64(binary.BigEndian.Uint64(value))) //nolint:gosec // written from an int64
+	return closer.Close()
+}
+
+// recover closes the invocations that a process left on the wire.
+func (l *Ledger) recover() error {
+	scan, err := l.db.NewIter(&pebble.IterOptions{LowerBound: []byte("i/"), UpperBound: []byte("i0")})
+	if err != nil {
+		return err
+	}
+	var group []entry
+	for scan.First(); scan.Valid(); scan.Next() {
+		var invocation schemas.Invocation
+		if err := cbor.Unmarshal(scan.Value(), &invocation); err != nil {
+			return errors.Join(err, scan.Close())
+		}
+		invocation.Error = &schemas.RowError{
+			Code: "answer_never_arrived", Class: schemas.Ambiguous, Attempts: invocation.Attempt,
+			Message: "the process ended while this call was on the wire; it may have been paid",
+		}
+		record, err := l.encode(&invocation)
+		if err != nil {
+			return errors.Join(err, scan.Close())
+		}
+		group = append(group, entry{ended: []byte(invocation.InvocationID), usage: record})
+	}
+	if err := errors.Join(scan.Error(), scan.Close()); err != nil || len(group) == 0 {
+		return err
+	}
+	return l.commit(group)
+}
+
+func answerKey(key *Key) []byte { return append([]byte("a/"), key[:]...) }
+
+func intentKey(invocationID []byte) []byte { return append([]byte("i/"), invocationID...) }
+
+func usageKey(sequence int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte("u/"), uint64(sequence)) //nolint:gosec // never negative
+}
+
+func sequenceKey() []byte { return []byte("m/sequence") }
+
+// quiet drops Pebble's own log lines; its errors come back through its calls. Fatalf is a broken invariant
+// inside Pebble, after which it must not go on.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+func (quiet) Fatalf(format string, args ...any) {
+	panic(fmt.Sprintf("ledger: "+format, args...))
+}

@@ -1,0 +1,167 @@
+// Package limits decides when a call may be sent: slots for concurrency, rates by reservation, and a budget in
+// dollars. It reserves by estimate and settles by truth; it never retries and never sleeps through a
+// cancelled context.
+package limits
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// ErrBudget ends a run whose budget does not cover the next call.
+var ErrBudget = errors.New("the budget is used up")
+
+// Options are the limits; zero means none, except for Concurrency, which is at least 1.
+type Options struct {
+	Concurrency       int
+	RequestsPerMinute int64
+	TokensPerMinute   int64
+	Budget            *schemas.USD
+}
+
+// Limiter admits calls in the order in which they ask. It is safe for concurrent use.
+type Limiter struct {
+	slots    *semaphore.Weighted
+	requests *bucket
+	tokens   *bucket
+
+	mu       sync.Mutex
+	paused   time.Time // no call before this
+	budget   *schemas.USD
+	spent    schemas.USD   // settled
+	reserved schemas.USD   // of the calls in flight
+	settled  chan struct{} // closed and replaced whenever a reservation is given back
+}
+
+// New returns a limiter.
+func New(options Options) *Limiter {
+	return &Limiter{
+		slots:    semaphore.NewWeighted(int64(max(1, options.Concurrency))),
+		requests: newBucket(options.RequestsPerMinute),
+		tokens:   newBucket(options.TokensPerMinute),
+		budget:   options.Budget,
+		settled:  make(chan struct{}),
+	}
+}
+
+// Reservation is what one admitted call holds. Settle gives it back.
+type Reservation struct {
+	limiter *Limiter
+	tokens  int64
+	cost    schemas.USD
+}
+
+// Admit waits until a call of about so many tokens and so much money may be sent. It fails with ErrBudget
+// where the money is not there, and with ctx's error.
+func (l *Limiter) Admit(ctx context.Context, tokens int64, cost schemas.USD) (*Reservation, error) {
+	if err := l.reserve(ctx, cost); err != nil {
+		return nil, err
+	}
+	if err := l.wait(ctx, tokens); err != nil {
+		l.giveBack(cost, schemas.USD{})
+		return nil, err
+	}
+	return &Reservation{limiter: l, tokens: tokens, cost: cost}, nil
+}
+
+// wait takes the rates first and the slot last, so that a call that waits for its minute holds nobody up.
+func (l *Limiter) wait(ctx context.Context, tokens int64) error {
+	if err := l.requests.take(ctx, 1); err != nil {
+		return err
+	}
+	if err := l.tokens.take(ctx, tokens); err != nil {
+		return err
+	}
+	for {
+		if err := l.slots.Acquire(ctx, 1); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		pause := time.Until(l.paused)
+		l.mu.Unlock()
+		if pause <= 0 {
+			return nil
+		}
+		l.slots.Release(1)
+		if err := Wait(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// Settle frees the slot and replaces the estimates by the truth.
+func (r *Reservation) Settle(tokens int64, cost schemas.USD) {
+	r.limiter.slots.Release(1)
+	r.limiter.tokens.settle(r.tokens - tokens)
+	r.limiter.giveBack(r.cost, cost)
+}
+
+// Pause holds back every call for as long as a throttled destination asked for.
+func (l *Limiter) Pause(duration time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if until := time.Now().Add(duration); until.After(l.paused) {
+		l.paused = until
+	}
+}
+
+// reserve sets money aside. While calls in flight hold what is missing it waits for what they give back.
+func (l *Limiter) reserve(ctx context.Context, cost schemas.USD) error {
+	if l.budget == nil {
+		return nil
+	}
+	for {
+		l.mu.Lock()
+		alone := l.spent.Add(cost)
+		if alone.Add(l.reserved).Cmp(*l.budget) <= 0 {
+			l.reserved = l.reserved.Add(cost)
+			l.mu.Unlock()
+			return nil
+		}
+		spent, settled := l.spent, l.settled
+		l.mu.Unlock()
+		if alone.Cmp(*l.budget) > 0 {
+			return fmt.Errorf("%w: $%.6f of $%.6f spent, and the next call may cost $%.6f",
+				ErrBudget, spent.Dollars(), l.budget.Dollars(), cost.Dollars())
+		}
+		select {
+		case <-settled:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *Limiter) giveBack(reserved, spent schemas.USD) {
+	if l.budget == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reserved = l.reserved.Sub(reserved)
+	l.spent = l.spent.Add(spent)
+	close(l.settled)
+	l.settled = make(chan struct{})
+}
+
+// Wait waits for a duration or for ctx.
+func Wait(ctx context.Context, duration time.Duration) error {
+	if duration <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(duration)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

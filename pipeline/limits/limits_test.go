@@ -1,0 +1,181 @@
+package limits_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/decimal128"
+	"go.uber.org/goleak"
+
+	"github.com/inflowhq/inflow/pipeline/limits"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// admitted runs calls that take a while each and returns when each was admitted, from the start.
+func admitted(t *testing.T, limiter *limits.Limiter, calls int, takes time.Duration, tokens, used int64) []time.Duration {
+	t.Helper()
+	start := time.Now()
+	var mu sync.Mutex
+	var at []time.Duration
+	var wait sync.WaitGroup
+	for range calls {
+		wait.Go(func() {
+			reservation, err := limiter.Admit(t.Context(), tokens, schemas.USD{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			at = append(at, time.Since(start))
+			mu.Unlock()
+			time.Sleep(takes) //nolint:forbidigo // fake time: the call itself
+			reservation.Settle(used, schemas.USD{})
+		})
+	}
+	wait.Wait()
+	return at
+}
+
+// most is the largest number of admissions in any window of that length.
+func most(at []time.Duration, window time.Duration) int {
+	best := 0
+	for i := range at {
+		n := 0
+		for _, other := range at {
+			if other >= at[i] && other < at[i]+window {
+				n++
+			}
+		}
+		best = max(best, n)
+	}
+	return best
+}
+
+func TestRequestsPerMinuteHoldInEveryMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 100, RequestsPerMinute: 600})
+		at := admitted(t, limiter, 1800, time.Millisecond, 0, 0)
+		if n := most(at, time.Minute); n > 611 {
+			t.Errorf("%d requests in a minute", n)
+		}
+		if last := at[len(at)-1]; last > 181*time.Second {
+			t.Errorf("1,800 requests took %s: the limit is not used", last)
+		}
+	})
+}
+
+func TestTokensAreReservedByEstimateAndSettledByTruth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// 6,000 tokens a minute: 60 calls that use 100 each take a minute, though each reserves 500.
+		limiter := limits.New(limits.Options{Concurrency: 1, TokensPerMinute: 6000})
+		at := admitted(t, limiter, 60, time.Second, 500, 100)
+		if last := at[len(at)-1]; last < 55*time.Second || last > 320*time.Second {
+			t.Errorf("took %s", last)
+		}
+	})
+}
+
+func TestACallLargerThanTheBurstIsNotStarved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 4, TokensPerMinute: 600})
+		at := admitted(t, limiter, 4, 0, 600, 600)
+		if last := at[len(at)-1]; last < 170*time.Second || last > 185*time.Second {
+			t.Errorf("four calls of a minute's tokens each were through after %s", last)
+		}
+	})
+}
+
+func TestConcurrencyIsNeverExceeded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 7})
+		at := admitted(t, limiter, 70, time.Second, 0, 0)
+		if n := most(at, time.Second); n > 7 {
+			t.Errorf("%d at once", n)
+		}
+		if last := at[len(at)-1]; last != 9*time.Second {
+			t.Errorf("the last one started after %s", last)
+		}
+	})
+}
+
+func TestAPauseHoldsEverybodyBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 7})
+		limiter.Pause(10 * time.Second)
+		limiter.Pause(time.Second) // a shorter one does not shorten it
+		for _, at := range admitted(t, limiter, 20, 0, 0, 0) {
+			if at < 10*time.Second {
+				t.Errorf("admitted after %s", at)
+			}
+		}
+	})
+}
+
+func TestGivingUpWhileWaitingLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 1, RequestsPerMinute: 60})
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		held, err := limiter.Admit(ctx, 0, schemas.USD{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if _, err := limiter.Admit(ctx, 0, schemas.USD{}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		held.Settle(0, schemas.USD{})
+		if _, err := limiter.Admit(t.Context(), 0, schemas.USD{}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestTheBudgetWaitsForWhatCallsInFlightGiveBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cents := func(n int64) schemas.USD { return schemas.USD(decimal128.FromI64(n * 1e16)) }
+		budget := cents(10)
+		limiter := limits.New(limits.Options{Concurrency: 10, Budget: &budget})
+		calls := 0
+		var failed error
+		for failed == nil {
+			first, err := limiter.Admit(t.Context(), 0, cents(6)) // each may cost 6 and costs 2
+			if err != nil {
+				failed = err
+				break
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				second, err := limiter.Admit(t.Context(), 0, cents(6)) // must wait for the first
+				if err != nil {
+					failed = err
+					return
+				}
+				calls++
+				second.Settle(0, cents(2))
+			}()
+			synctest.Wait()
+			calls++
+			first.Settle(0, cents(2))
+			<-done
+		}
+		if !errors.Is(failed, limits.ErrBudget) || calls != 3 {
+			t.Errorf("%d calls, then %v", calls, failed)
+		}
+	})
+}

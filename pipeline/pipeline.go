@@ -1,0 +1,114 @@
+// Package pipeline is the engine: it takes the rows of a source through one chain of policies to a model and
+// back into a sink, every row answered once, paid once and committed once.
+//
+// It owns order, windows, retries and settlement. It speaks to nothing outside: sources, sinks and models are
+// handed to it, and its one file of its own is the ledger. See DESIGN.md.
+package pipeline
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/inflowhq/inflow/pipeline/filters"
+	"github.com/inflowhq/inflow/pipeline/ledger"
+	"github.com/inflowhq/inflow/pipeline/limits"
+	"github.com/inflowhq/inflow/pipeline/prices"
+	"github.com/inflowhq/inflow/pipeline/prompts"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// Source is where rows come from.
+type Source interface {
+	// Schema returns the columns of every batch.
+	Schema() *arrow.Schema
+	// Count returns how many rows there are and how many of them the marks say are done; total is -1 where
+	// it cannot be known without reading everything.
+	Count(ctx context.Context, from schemas.Marks) (total, done int64, err error)
+	// Read yields the rows that follow the marks, in an order that is the same at every reading. It blocks
+	// on I/O and ends with the rows that were there when the source was made, at the first error, or with
+	// ctx's error. The consumer owns each batch.
+	Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.Batch, error]
+}
+
+// Sink is where rows go. It is used from one goroutine.
+type Sink interface {
+	// Marks returns the marks of the last commit, nil where there is none.
+	Marks(ctx context.Context) (schemas.Marks, error)
+	// Write adds rows to the open epoch; nobody sees them yet. It does not keep the record.
+	Write(ctx context.Context, record arrow.Record) error
+	// Commit makes the epoch's rows and the marks visible together, and only if the sink's marks are still
+	// from; else it fails with schemas.ErrFenced. An epoch may have no rows.
+	Commit(ctx context.Context, from, to schemas.Marks) error
+	// Close discards the open epoch. It may be called at any time, and more than once.
+	Close(ctx context.Context) error
+}
+
+// Model is one destination. It is safe for concurrent use.
+type Model interface {
+	// Invoke makes one attempt: no retries. Failures are *schemas.Error. The response is never nil: beside an
+	// error it says what is known, and its Usage.Basis is BasisNone only where nothing can have been paid.
+	Invoke(ctx context.Context, request *schemas.Request) (*schemas.Response, error)
+	// URL is what the usage table shows: without credentials.
+	URL() string
+}
+
+// Reuse says whose answer may serve a row.
+type Reuse string
+
+// The kinds of reuse. A row that was asked before a crash always finds its own answer.
+const (
+	ReuseRow     Reuse = "row"     // an earlier answer for the same key
+	ReuseRequest Reuse = "request" // any answer to the same question
+	ReuseNone    Reuse = "none"    // only its own
+)
+
+// Question is what every row is asked.
+type Question struct {
+	Endpoint   schemas.Endpoint
+	Models     []Model // one for each of Endpoint.Destinations
+	Prompt     *prompts.Template
+	Filter     *filters.Filter // nil keeps every row
+	Key        []int           // columns that identify a row; none: its place in the source
+	Parameters map[string]any
+	Reuse      Reuse
+	Timeout    time.Duration // of one attempt
+	Retries    int           // attempts after the first that are not answers to throttling
+}
+
+// Options is everything a run needs.
+type Options struct {
+	Job        string
+	RunID      string
+	TaskKey    string
+	Requester  string
+	SourceName string
+
+	Source Source
+	Sink   Sink
+	Usage  Sink // nil: no usage table
+	Ledger *ledger.Ledger
+
+	Question Question
+	Limits   limits.Options
+	Prices   *prices.Book
+
+	// FailAbove is the share of rows with an error, 0 to 1, above which the run stops.
+	FailAbove float64
+	// EpochRows and EpochAge bound what one commit holds; EpochBytes bounds it by Arrow size.
+	EpochRows  int64
+	EpochBytes int64
+	EpochAge   time.Duration
+	// Window is the number of rows in flight, at the least four times the concurrency.
+	Window int64
+	// Drain is how long calls in flight may take to finish once the run is asked to stop.
+	Drain time.Duration
+
+	Memory memory.Allocator
+	Logger *slog.Logger
+	Stats  *Stats // may be read by others while the run goes on
+}

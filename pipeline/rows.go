@@ -1,0 +1,294 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/inflowhq/inflow/pipeline/ledger"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// batch is a source batch on its way through the engine.
+type batch struct {
+	schemas.Batch
+
+	selected []int // rows that the filter kept; nil: all of them
+	rows     int   // how many those are
+	size     int64 // bytes held
+	answers  []schemas.Answer
+	pending  atomic.Int64
+	done     chan struct{} // closed when every row has its durable answer
+}
+
+func (b *batch) row(i int) int {
+	if b.selected == nil {
+		return i
+	}
+	return b.selected[i]
+}
+
+// finish stores the durable answer of the i-th selected row.
+func (b *batch) finish(i int, answer *schemas.Answer) {
+	b.answers[i] = *answer
+	if b.pending.Add(-1) == 0 {
+		close(b.done)
+	}
+}
+
+// asker takes single rows to their durable answers.
+type asker struct {
+	options *Options
+	chain   *chain
+	digest  [sha256.Size]byte // of what all requests share: parameters and destinations
+	// flights are the questions on their way, so that of equal ones only the first is asked. It stays empty
+	// where no two rows can be equal.
+	mu      sync.Mutex
+	flights map[ledger.Key]chan struct{}
+}
+
+func newAsker(options *Options, c *chain) (*asker, error) {
+	destinations := make([]string, 0, len(options.Question.Endpoint.Destinations))
+	for i := range options.Question.Endpoint.Destinations {
+		to := &options.Question.Endpoint.Destinations[i]
+		destinations = append(destinations, to.Provider+"/"+to.Model)
+	}
+	shared, err := json.Marshal([]any{options.Question.Parameters, options.Question.Endpoint.Name, destinations})
+	if err != nil {
+		return nil, fmt.Errorf("%w: request.parameters: %w", schemas.ErrInvalid, err)
+	}
+	return &asker{
+		options: options, chain: c, digest: sha256.Sum256(shared), flights: make(map[ledger.Key]chan struct{}),
+	}, nil
+}
+
+// ask brings the i-th selected row of b to its durable answer and finishes it there. It returns an error
+// where the row has none: the run is stopping, or has to.
+func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
+	q := a.question(b, b.row(i))
+	for {
+		answer, err := a.options.Ledger.Lookup(q.key)
+		if err != nil {
+			return err
+		}
+		if answer != nil {
+			return a.reuse(ctx, q, i, answer)
+		}
+		first, landed := a.takeOff(q)
+		if first {
+			break
+		}
+		select {
+		case <-landed: // its answer is in the ledger now, or this row is next to ask
+		case <-admit.Done():
+			return context.Cause(admit)
+		}
+	}
+	out := a.chain.retry(admit, ctx, q)
+	if out.invocation == nil {
+		a.land(q.key)
+		return out.err
+	}
+	class := schemas.ClassOf(out.err)
+	if out.err != nil && class != schemas.Rejected && !exhausted(class, out.err) {
+		a.land(q.key)
+		return errors.Join(out.err, a.options.Ledger.End(ctx, out.invocation))
+	}
+	answer := &schemas.Answer{Invocation: *kept(out.invocation), Error: out.invocation.Error}
+	if out.err == nil {
+		answer.Text = out.response.Text
+	}
+	if out.err != nil && class != schemas.Rejected {
+		// The row is written with its error, but the error is no answer: should this epoch not be committed,
+		// the row is asked again.
+		a.land(q.key)
+		if err := a.options.Ledger.End(ctx, out.invocation); err != nil {
+			return err
+		}
+		a.finish(b, i, answer)
+		return nil
+	}
+	return a.settle(ctx, q, i, answer, out.invocation)
+}
+
+// exhausted reports whether a failure was tried until the retries ran out: it is then the row's error and
+// not the run's.
+func exhausted(class schemas.Class, err error) bool {
+	return class != schemas.Fatal && !errors.Is(err, context.Canceled)
+}
+
+// reuse serves a row from the ledger. An answer of this very row is what a crash left behind: nothing new is
+// written. Another row's answer makes a usage row of its own, at no cost, that names its origin; its id
+// follows from the two, so that asking again after a crash makes the same one.
+func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.Answer) error {
+	a.chain.stats.Reused.Add(1)
+	from := &answer.Invocation
+	if from.SourcePartition == q.batch.Partition && from.SourceOffset == q.batch.Offset+int64(q.row) {
+		a.finish(q.batch, i, answer)
+		return nil
+	}
+	q.key = reuseKey(from.InvocationID, q)
+	again, err := a.options.Ledger.Lookup(q.key)
+	if err != nil {
+		return err
+	}
+	if again != nil {
+		a.finish(q.batch, i, again)
+		return nil
+	}
+	invocation := *from
+	origin, err := uuid.Parse(from.InvocationID)
+	if err != nil {
+		return fmt.Errorf("ledger: read an answer: %w", err)
+	}
+	invocation.InvocationID = uuid.NewSHA1(origin, q.key[:]).String()
+	invocation.RequestID = q.request.ID
+	invocation.ReusedFrom = from.InvocationID
+	invocation.SourcePartition, invocation.SourceOffset = q.batch.Partition, q.batch.Offset+int64(q.row)
+	invocation.SourceVersion, invocation.RowKey = q.batch.Version, q.rowKey
+	invocation.RunID = a.options.RunID
+	invocation.InputTokens, invocation.OutputTokens, invocation.TotalTokens = 0, 0, 0
+	invocation.CostUSD, invocation.BillableBasis = new(schemas.USD), schemas.BasisNone
+	invocation.Latency, invocation.Attempt = 0, 0
+	mine := &schemas.Answer{Text: answer.Text, Error: answer.Error, Invocation: *kept(&invocation), Reused: true}
+	return a.settle(ctx, q, i, mine, &invocation)
+}
+
+func (a *asker) settle(
+	ctx context.Context, q *question, i int, answer *schemas.Answer, invocation *schemas.Invocation,
+) error {
+	err := a.options.Ledger.Settle(ctx, q.key, answer, invocation)
+	a.land(q.key)
+	if err != nil {
+		return err
+	}
+	a.finish(q.batch, i, answer)
+	return nil
+}
+
+func (a *asker) finish(b *batch, i int, answer *schemas.Answer) {
+	a.chain.stats.finish(answer)
+	b.finish(i, answer)
+}
+
+// takeOff reports whether q is the first of its kind on its way; else it returns what is closed when that one
+// has landed.
+func (a *asker) takeOff(q *question) (first bool, landed <-chan struct{}) {
+	if !a.mayRepeat() {
+		return true, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if flight, ok := a.flights[q.key]; ok {
+		return false, flight
+	}
+	a.flights[q.key] = make(chan struct{})
+	return true, nil
+}
+
+func (a *asker) land(key ledger.Key) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if flight, ok := a.flights[key]; ok {
+		delete(a.flights, key)
+		close(flight)
+	}
+}
+
+// mayRepeat reports whether two rows can have the same key.
+func (a *asker) mayRepeat() bool {
+	q := &a.options.Question
+	return q.Reuse == ReuseRequest || q.Reuse == ReuseRow && len(q.Key) > 0
+}
+
+// question renders a row.
+func (a *asker) question(b *batch, row int) *question {
+	asked := &a.options.Question
+	q := &question{batch: b, row: row, estimate: a.chain.output}
+	q.request.ID = newRequestID()
+	q.request.Messages = asked.Prompt.Render(b.Record, row)
+	q.request.Parameters = asked.Parameters
+	q.estimate += schemas.EstimateTokens(q.request.TextLength())
+	keys := make([]string, 0, len(asked.Key))
+	for _, column := range asked.Key {
+		keys = append(keys, schemas.Text(b.Record.Column(column), row))
+	}
+	if len(keys) == 1 {
+		q.rowKey = keys[0]
+	} else if len(keys) > 1 {
+		q.rowKey = jsonList(keys)
+	}
+	h := sha256.New()
+	h.Write(a.digest[:])
+	switch {
+	case asked.Reuse == ReuseRequest:
+		part(h, a.options.Job)
+	case asked.Reuse == ReuseRow && len(keys) > 0:
+		part(h, a.options.Job, "key")
+		part(h, keys...)
+	default:
+		part(h, a.options.Job, "place", a.options.SourceName, b.Partition)
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(b.Offset+int64(row)))) //nolint:gosec // a hash
+	}
+	for i := range q.request.Messages {
+		part(h, q.request.Messages[i].Role, q.request.Messages[i].Content)
+	}
+	h.Sum(q.key[:0])
+	q.point = binary.BigEndian.Uint64(q.key[:8])
+	return q
+}
+
+func jsonList(values []string) string {
+	text, err := json.Marshal(values)
+	if err != nil {
+		return strings.Join(values, ",")
+	}
+	return string(text)
+}
+
+// part adds texts to a hash with their lengths, so that no two lists of texts are the same bytes.
+func part(h hash.Hash, texts ...string) {
+	var length [8]byte
+	for _, text := range texts {
+		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
+		h.Write(length[:])
+		h.Write([]byte(text))
+	}
+}
+
+// reuseKey is where the ledger keeps that q was served by another row's answer.
+func reuseKey(from string, q *question) (key ledger.Key) {
+	h := sha256.New()
+	part(h, "reuse", from, q.batch.Partition)
+	h.Write(binary.BigEndian.AppendUint64(nil, uint64(q.batch.Offset+int64(q.row)))) //nolint:gosec // a hash
+	h.Sum(key[:0])
+	return key
+}
+
+func (q *question) idempotencyKey() string { return hex.EncodeToString(q.key[:]) }
+
+func newRequestID() string {
+	id, err := uuid.NewV7()
+	if err != nil { // no randomness: uuid's version 7 cannot fail otherwise
+		panic(err)
+	}
+	return id.String()
+}
+
+// kept is what the results and a later reuse need of an invocation; the rest stands in the usage table.
+func kept(inv *schemas.Invocation) *schemas.Invocation {
+	small := *inv
+	small.Attempts, small.Destinations, small.EndpointTags = nil, nil, nil
+	small.Error, small.ProviderUsage, small.IdempotencyKey = nil, "", ""
+	return &small
+}
