@@ -1,0 +1,130 @@
+// Package jobs owns the job file and what is built from it. It is the composition root: the one place where
+// adapters are chosen and wired to the engine. It holds no inference logic and no table format of its own.
+package jobs
+
+import (
+	"time"
+
+	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// File is a job file: complete, with every default filled in, and every path absolute. It is not changed
+// after Parse; the JSON Schema beside it describes every key.
+type File struct {
+	Path string `yaml:"-"` // as it was named to Load, for messages
+
+	Job     string     `yaml:"job"`
+	State   string     `yaml:"state"` // a folder
+	Catalog CatalogRef `yaml:"catalog"`
+	Source  Source     `yaml:"source"`
+	Request Request    `yaml:"request"`
+	Limits  Limits     `yaml:"limits"`
+	OnError OnError    `yaml:"on_error"`
+	Sink    Sink       `yaml:"sink"`
+	Audit   Audit      `yaml:"audit"`
+	Commit  Commit     `yaml:"commit"`
+
+	document *document.Document
+}
+
+// CatalogRef says where names are looked up.
+type CatalogRef struct {
+	Local string `yaml:"local"` // the path of a local catalog file
+}
+
+// Source is where rows come from. Exactly one of Delta and Files is set.
+type Source struct {
+	Delta   TableRef `yaml:"-"`
+	Files   []string `yaml:"-"` // paths, which may hold wildcards
+	Format  string   `yaml:"format"`
+	Columns []string `yaml:"columns"` // nil: all
+	Where   string   `yaml:"where"`   // CEL; empty: every row
+}
+
+// TableRef names a Delta table, by its name in the catalog or by where it lies. At most one field is set;
+// the zero value is no table.
+type TableRef struct {
+	Name     string // catalog.schema.table
+	Location string // an absolute path
+}
+
+// IsZero reports whether no table is named.
+func (t TableRef) IsZero() bool { return t == TableRef{} }
+
+// String returns the name or the location, whichever is set.
+func (t TableRef) String() string {
+	if t.Name != "" {
+		return t.Name
+	}
+	return t.Location
+}
+
+// Request is the question asked for every row.
+type Request struct {
+	Endpoint string    `yaml:"endpoint"`
+	Key      []string  `yaml:"key"` // nil: the row's coordinates in the source
+	Messages []Message `yaml:"messages"`
+	// Parameters hold JSON values only: nil, bool, int, float64, string, []any, map[string]any.
+	Parameters map[string]any `yaml:"parameters"`
+	Reuse      Reuse          `yaml:"reuse"`
+	Timeout    time.Duration  `yaml:"-"` // of one attempt; default 120s
+}
+
+// Message is one turn of the conversation. Content is a template over the columns of a row.
+type Message struct {
+	Role    string `yaml:"role"`
+	Content string `yaml:"content"`
+}
+
+// Reuse says what may share an answer that was paid for already.
+type Reuse string
+
+// The kinds of reuse.
+const (
+	ReuseRow     Reuse = "row"     // the same row with the same request; the default
+	ReuseRequest Reuse = "request" // any row whose rendered request is the same
+	ReuseNone    Reuse = "none"    // nothing from an earlier run
+)
+
+// Limits are the run's own ceilings. Zero is no limit, except for Concurrency.
+type Limits struct {
+	RequestsPerMinute int64       `yaml:"requests_per_minute"`
+	TokensPerMinute   int64       `yaml:"tokens_per_minute"`
+	Concurrency       int         `yaml:"concurrency"` // requests in flight; default 64
+	Budget            schemas.USD `yaml:"-"`           // budget_usd
+}
+
+// OnError says what failures come to.
+type OnError struct {
+	Retries   int     `yaml:"retries"` // attempts after the first; default 5
+	FailAbove float64 `yaml:"-"`       // the share of failed rows, 0 to 1; default 0.1
+}
+
+// Sink is where answers go. Exactly one of Delta and Files is set.
+type Sink struct {
+	Delta TableRef `yaml:"-"`
+	Files string   `yaml:"files"` // a folder of Parquet files
+}
+
+// Audit names what is written beside the answers.
+type Audit struct {
+	Usage TableRef `yaml:"-"` // zero: no usage table
+}
+
+// Commit bounds an epoch: the first bound that is reached commits.
+type Commit struct {
+	Rows     int           `yaml:"rows"` // default 50000
+	Interval time.Duration `yaml:"-"`    // default 30s
+}
+
+// defaults is a File before its own keys are read.
+func defaults() *File {
+	return &File{
+		State:   ".inflow",
+		Request: Request{Reuse: ReuseRow, Timeout: 120 * time.Second},
+		Limits:  Limits{Concurrency: 64},
+		OnError: OnError{Retries: 5, FailAbove: 0.1},
+		Commit:  Commit{Rows: 50_000, Interval: 30 * time.Second},
+	}
+}

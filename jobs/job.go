@@ -1,0 +1,451 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/google/uuid"
+
+	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/catalog/local"
+	"github.com/inflowhq/inflow/connectors/delta"
+	"github.com/inflowhq/inflow/connectors/files"
+	"github.com/inflowhq/inflow/connectors/models/embedded"
+	"github.com/inflowhq/inflow/connectors/models/openai"
+	"github.com/inflowhq/inflow/connectors/models/wire"
+	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/pipeline"
+	"github.com/inflowhq/inflow/pipeline/filters"
+	"github.com/inflowhq/inflow/pipeline/ledger"
+	"github.com/inflowhq/inflow/pipeline/limits"
+	"github.com/inflowhq/inflow/pipeline/prices"
+	"github.com/inflowhq/inflow/pipeline/prompts"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+const (
+	batchRows  = 1024      // rows of a source batch
+	minWindow  = 8192      // rows in flight, at the least
+	epochBytes = 256 << 20 // Arrow bytes of one commit, at the most
+	drain      = 30 * time.Second
+	// shard is the part of the source that this process reads. One process reads all of it.
+	shard = "0"
+)
+
+// Catalog resolves names and privileges.
+type Catalog interface {
+	Principal() string
+	Table(ctx context.Context, name string) (schemas.Table, error)
+	Endpoint(ctx context.Context, name string) (schemas.Endpoint, error)
+	// Authorize reports every privilege that is missing; the error is then schemas.ErrPermission.
+	Authorize(ctx context.Context, needs []schemas.Need) error
+}
+
+// sink is what a job needs of a sink beyond what the engine does.
+type sink interface {
+	pipeline.Sink
+	// Check finds out whether a commit can work, without leaving anything behind.
+	Check(ctx context.Context) error
+}
+
+// Environment is what a job gets from its process.
+type Environment struct {
+	LookupEnv func(string) (string, bool)
+	Logger    *slog.Logger
+}
+
+// Job is a job file whose names are resolved, whose privileges are there and whose parts fit together. It has
+// asked no model and written nothing.
+type Job struct {
+	File      *File
+	Principal string
+	Endpoint  schemas.Endpoint
+	RunID     string
+
+	environment Environment
+	source      pipeline.Source
+	sourceName  string
+	sink        sink
+	usage       sink // nil: no usage table
+	question    pipeline.Question
+	limits      limits.Options
+	prices      *prices.Book
+	client      *http.Client
+	embedded    *embedded.Server
+}
+
+// Prepare resolves a job. It reports as many faults as it can find in one go. Close the job when done.
+func Prepare(ctx context.Context, file *File, environment Environment) (job *Job, err error) {
+	book, err := prices.Default()
+	if err != nil {
+		return nil, err
+	}
+	j := &Job{File: file, RunID: uuid.NewString(), environment: environment, prices: book}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, j.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	names, err := local.Open(file.Catalog.Local, environment.LookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	j.Principal = names.Principal()
+	locations, err := j.resolve(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(j.openSource(ctx, locations), j.openModels(ctx)); err != nil {
+		return nil, err
+	}
+	if err := j.bind(); err != nil {
+		return nil, err
+	}
+	return j, j.openSinks(ctx, locations)
+}
+
+// locations are where a job's tables lie; empty where a table is not of Delta, or not there at all.
+type locations struct{ source, sink, usage string }
+
+// resolve turns names into places and endpoints, once the principal may use them.
+func (j *Job) resolve(ctx context.Context, names Catalog) (locations, error) {
+	var found locations
+	var needs []schemas.Need
+	var faults []error
+	for _, table := range []struct {
+		ref       TableRef
+		location  *string
+		privilege schemas.Privilege
+		path      []string
+	}{
+		{j.File.Source.Delta, &found.source, schemas.PrivilegeSelect, []string{"source", "delta"}},
+		{j.File.Sink.Delta, &found.sink, schemas.PrivilegeModify, []string{"sink", "delta"}},
+		{j.File.Audit.Usage, &found.usage, schemas.PrivilegeModify, []string{"audit", "usage"}},
+	} {
+		*table.location = table.ref.Location
+		if table.ref.Name == "" {
+			continue
+		}
+		entry, err := names.Table(ctx, table.ref.Name)
+		if err != nil {
+			faults = append(faults, j.at(err, table.path...))
+			continue
+		}
+		*table.location = entry.Location
+		needs = append(needs, schemas.Need{Privilege: table.privilege, Kind: schemas.SecurableTable, Name: table.ref.Name})
+	}
+	needs = append(needs, schemas.Need{
+		Privilege: schemas.PrivilegeQuery, Kind: schemas.SecurableEndpoint, Name: j.File.Request.Endpoint,
+	})
+	if err := names.Authorize(ctx, needs); err != nil {
+		faults = append(faults, err)
+	}
+	endpoint, err := names.Endpoint(ctx, j.File.Request.Endpoint)
+	if err != nil && !errors.Is(err, schemas.ErrPermission) {
+		faults = append(faults, j.at(err, "request", "endpoint"))
+	}
+	j.Endpoint = endpoint
+	return found, errors.Join(faults...)
+}
+
+// at places an error of the catalog at the value of the job file that led to it.
+func (j *Job) at(err error, path ...string) error {
+	if _, placed := errors.AsType[*document.Faults](err); placed {
+		return err
+	}
+	return j.File.Join(j.File.Fault(err.Error(), "", path...))
+}
+
+func (j *Job) openSource(ctx context.Context, found locations) error {
+	if found.source == "" {
+		// A file's identity, and so its mark, is its absolute path: it stays the same whatever patterns the job
+		// has next time.
+		patterns := make([]string, 0, len(j.File.Source.Files))
+		for _, pattern := range j.File.Source.Files {
+			patterns = append(patterns, strings.TrimPrefix(filepath.ToSlash(pattern), "/"))
+		}
+		source, err := files.NewSource(ctx, files.SourceOptions{
+			Store: store.NewLocal("/"), Patterns: patterns, Format: files.Format(j.File.Source.Format), Columns: j.File.Source.Columns, BatchRows: batchRows,
+		})
+		if err != nil {
+			return fmt.Errorf("source.files: %w", err)
+		}
+		j.source, j.sourceName = source, j.File.Source.Files[0]
+		return nil
+	}
+	j.sourceName = j.File.Source.Delta.String()
+	table, err := delta.Open(ctx, store.NewLocal(found.source))
+	if err != nil {
+		return fmt.Errorf("source.delta: %s: %w", j.sourceName, err)
+	}
+	source, err := delta.NewSource(table, delta.SourceOptions{
+		Columns: j.File.Source.Columns, BatchRows: batchRows, Name: j.sourceName,
+	})
+	if err != nil {
+		return fmt.Errorf("source.delta: %s: %w", j.sourceName, err)
+	}
+	j.source = source
+	return nil
+}
+
+// openModels makes a model for every destination. This switch is the list of what Inflow can speak.
+func (j *Job) openModels(ctx context.Context) error {
+	timeout := j.File.Request.Timeout
+	j.client = wire.NewClient(wire.ClientOptions{MaxConns: j.File.Limits.Concurrency, Timeout: timeout + drain})
+	var faults []error
+	for i := range j.Endpoint.Destinations {
+		to := &j.Endpoint.Destinations[i]
+		options := openai.Options{Model: to.Model, Client: j.client}
+		switch to.Provider {
+		case "openai":
+			options.BaseURL, options.Organization = to.Settings["openai_api_base"], to.Settings["openai_organization"]
+			options.APIKey = to.Secrets["openai_api_key"]
+		case "embedded":
+			if err := j.startEmbedded(ctx); err != nil {
+				return err
+			}
+			if !slices.Contains(j.embedded.Models(), to.Model) {
+				faults = append(faults, fmt.Errorf("%w: endpoint %s: there is no embedded model %q; there are %v",
+					schemas.ErrInvalid, j.Endpoint.Name, to.Model, j.embedded.Models()))
+			}
+			options.BaseURL = j.embedded.URL()
+		default:
+			faults = append(faults, fmt.Errorf("%w: endpoint %s: %s: the provider %q is not supported; supported are openai and embedded",
+				schemas.ErrInvalid, j.Endpoint.Name, to.Name, to.Provider))
+			continue
+		}
+		model := openai.New(options)
+		if err := model.Check(j.File.Request.Parameters); err != nil {
+			faults = append(faults, err)
+		}
+		j.question.Models = append(j.question.Models, model)
+	}
+	return errors.Join(faults...)
+}
+
+func (j *Job) startEmbedded(ctx context.Context) (err error) {
+	if j.embedded == nil {
+		j.embedded, err = embedded.Start(ctx, embedded.Options{})
+	}
+	return err
+}
+
+// bind ties the file's templates, keys and conditions to the source's columns.
+func (j *Job) bind() error {
+	request := &j.File.Request
+	schema := j.source.Schema()
+	var faults []Fault
+	messages := make([]schemas.Message, 0, len(request.Messages))
+	for _, message := range request.Messages {
+		messages = append(messages, schemas.Message{Role: message.Role, Content: message.Content})
+	}
+	template, problems := prompts.Parse(messages, schema)
+	for _, problem := range problems {
+		faults = append(faults, j.File.Fault(problem.Text, mendColumn(problem.Column, schema),
+			"request", "messages", strconv.Itoa(problem.Message), "content"))
+	}
+	filter, err := filters.Parse(j.File.Source.Where, schema)
+	if err != nil {
+		faults = append(faults, j.File.Fault(err.Error(), "the source has "+columnList(schema), "source", "where"))
+	}
+	key := make([]int, 0, len(request.Key))
+	for i, name := range request.Key {
+		indices := schema.FieldIndices(name)
+		if len(indices) == 0 {
+			faults = append(faults, j.File.Fault(fmt.Sprintf("the source has no column `%s`", name), mendColumn(name, schema),
+				"request", "key", strconv.Itoa(i)))
+			continue
+		}
+		key = append(key, indices[0])
+	}
+	j.question = pipeline.Question{
+		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Filter: filter, Key: key,
+		Parameters: request.Parameters, Reuse: pipeline.Reuse(request.Reuse), Timeout: request.Timeout,
+		Retries: j.File.OnError.Retries,
+	}
+	j.limits = j.effectiveLimits()
+	return j.File.Join(faults...)
+}
+
+func mendColumn(name string, schema *arrow.Schema) string {
+	known := make([]string, 0, schema.NumFields())
+	for _, field := range schema.Fields() {
+		known = append(known, field.Name)
+	}
+	return document.DidYouMean(name, known)
+}
+
+func columnList(schema *arrow.Schema) string {
+	text := ""
+	for i, field := range schema.Fields() {
+		if i > 0 {
+			text += ", "
+		}
+		text += field.Name
+	}
+	return text
+}
+
+// effectiveLimits are the stricter ones of the file and of the endpoint's gateway.
+func (j *Job) effectiveLimits() limits.Options {
+	asked := j.File.Limits
+	out := limits.Options{
+		Concurrency: asked.Concurrency, RequestsPerMinute: asked.RequestsPerMinute, TokensPerMinute: asked.TokensPerMinute,
+	}
+	if asked.Budget.Cmp(schemas.USD{}) > 0 {
+		out.Budget = &asked.Budget
+	}
+	stricter := func(limit *int64, gateway int64, period time.Duration) {
+		if gateway <= 0 || period <= 0 {
+			return
+		}
+		perMinute := max(1, int64(float64(gateway)*time.Minute.Seconds()/period.Seconds()))
+		if *limit == 0 || perMinute < *limit {
+			*limit = perMinute
+		}
+	}
+	for _, limit := range j.Endpoint.RateLimits {
+		stricter(&out.RequestsPerMinute, limit.Calls, limit.Period)
+		stricter(&out.TokensPerMinute, limit.Tokens, limit.Period)
+	}
+	return out
+}
+
+func (j *Job) openSinks(ctx context.Context, found locations) error {
+	results, err := schemas.ResultSchema(j.source.Schema())
+	if err != nil {
+		return j.File.Join(j.File.Fault(err.Error(), "", "source", "columns"))
+	}
+	var faults []error
+	if found.sink == "" {
+		hidden := textColumns(results)
+		j.sink = files.NewSink(files.SinkOptions{
+			Store: store.NewLocal(j.File.Sink.Files), Prefix: j.prefix(), Schema: results,
+			NoStatistics: func(column string) bool { return slices.Contains(hidden, column) },
+		})
+	} else {
+		j.sink, err = openDelta(ctx, found.sink, j.prefix(), results, textColumns(results))
+		faults = append(faults, wrapNamed("sink.delta", j.File.Sink.Delta, err))
+	}
+	if found.usage != "" {
+		usage := schemas.UsageSchema()
+		j.usage, err = openDelta(ctx, found.usage, j.prefix(), usage, []string{"provider_usage", "error"})
+		faults = append(faults, wrapNamed("audit.usage", j.File.Audit.Usage, err))
+	}
+	return errors.Join(faults...)
+}
+
+func wrapNamed(key string, ref TableRef, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %s: %w", key, ref, err)
+}
+
+// prefix is what a job's marks are stored under in a sink.
+func (j *Job) prefix() string { return j.File.Job + "/" + shard + "/" }
+
+func openDelta(ctx context.Context, location, prefix string, schema *arrow.Schema, noStatistics []string) (sink, error) {
+	opened, err := delta.NewSink(ctx, store.NewLocal(location), delta.SinkOptions{
+		Prefix: prefix, Schema: schema, NoStatistics: noStatistics,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+// textColumns are the columns that may hold prompts or answers, whose values must not leak into statistics:
+// every text but the key's.
+func textColumns(schema *arrow.Schema) []string {
+	var out []string
+	for _, field := range schema.Fields() {
+		switch field.Type.ID() { //nolint:exhaustive // numbers and times are no texts
+		case arrow.STRING, arrow.LARGE_STRING, arrow.BINARY, arrow.STRUCT, arrow.LIST, arrow.MAP:
+			out = append(out, field.Name)
+		}
+	}
+	return out
+}
+
+// Check finds out whether the sinks can be written, without writing.
+func (j *Job) Check(ctx context.Context) error {
+	faults := []error{wrapNamed("sink", j.File.Sink.Delta, j.sink.Check(ctx))}
+	if j.usage != nil {
+		faults = append(faults, wrapNamed("audit.usage", j.File.Audit.Usage, j.usage.Check(ctx)))
+	}
+	return errors.Join(faults...)
+}
+
+// Count returns how many rows the source has and how many of them are done; total is -1 where only reading
+// everything would tell.
+func (j *Job) Count(ctx context.Context) (total, done int64, err error) {
+	marks, err := j.sink.Marks(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	return j.source.Count(ctx, marks)
+}
+
+// Run runs the job to its end. What it has done can be read from stats meanwhile.
+func (j *Job) Run(ctx context.Context, stats *pipeline.Stats) (err error) {
+	if err := j.Check(ctx); err != nil {
+		return err
+	}
+	folder := filepath.Join(j.File.State, j.File.Job)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	record, err := ledger.Open(filepath.Join(folder, "ledger"))
+	if errors.Is(err, ledger.ErrLocked) {
+		return fmt.Errorf("job %s is running already: %w\n  wait for it, or stop it first; this run has asked nothing",
+			j.File.Job, err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, record.Close()) }()
+	// A nil *T in an interface is not nil: the usage table is handed over only where there is one.
+	var usage pipeline.Sink
+	if j.usage != nil {
+		usage = j.usage
+	}
+	return pipeline.Run(ctx, pipeline.Options{
+		Job: j.File.Job, RunID: j.RunID, Requester: j.Principal, SourceName: j.sourceName,
+		Source: j.source, Sink: j.sink, Usage: usage, Ledger: record,
+		Question: j.question, Limits: j.limits, Prices: j.prices,
+		FailAbove: j.File.OnError.FailAbove,
+		EpochRows: int64(j.File.Commit.Rows), EpochBytes: epochBytes, EpochAge: j.File.Commit.Interval,
+		Window: minWindow, Drain: drain,
+		Memory: memory.DefaultAllocator, Logger: j.environment.Logger, Stats: stats,
+	})
+}
+
+// Close ends what Prepare started.
+func (j *Job) Close(ctx context.Context) error {
+	if j.client != nil {
+		j.client.CloseIdleConnections()
+	}
+	var faults []error
+	if j.sink != nil {
+		faults = append(faults, j.sink.Close(ctx))
+	}
+	if j.usage != nil {
+		faults = append(faults, j.usage.Close(ctx))
+	}
+	if j.embedded != nil {
+		faults = append(faults, j.embedded.Close(ctx))
+	}
+	return errors.Join(faults...)
+}
