@@ -1,0 +1,169 @@
+// Package peers installs and calls the independent implementations that Inflow's tables are checked against:
+// delta-rs, DuckDB and Arrow C++, all in one Python environment.
+//
+// It installs them by itself into the user's cache folder, once for each pinned set of versions. A peer that
+// cannot be installed is an error that names it; there is no way to go on without it.
+package peers
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+//go:embed requirements.txt
+var requirements string
+
+//go:embed peer.py
+var script string
+
+const (
+	// installTimeout bounds the download and unpacking of all wheels.
+	installTimeout = 10 * time.Minute
+	// outputLimit bounds how much of a failed command's output an error shows.
+	outputLimit = 4 << 10
+)
+
+// Python is an environment that holds the pinned peers.
+type Python struct {
+	interpreter string
+	script      string
+}
+
+// Install returns the environment, and builds it first where this set of versions is not in the cache yet.
+// Concurrent callers may both build; one of the results stays.
+func Install(ctx context.Context) (*Python, error) {
+	folder, err := cacheFolder()
+	if err != nil {
+		return nil, err
+	}
+	peer := &Python{
+		interpreter: filepath.Join(folder, "venv", "bin", "python"),
+		script:      filepath.Join(folder, "peer-"+fingerprint(script)+".py"),
+	}
+	ready := filepath.Join(folder, "ready")
+	if _, err := os.Stat(ready); errors.Is(err, fs.ErrNotExist) {
+		if err := build(ctx, folder, ready); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, fmt.Errorf("peers: %w", err)
+	}
+	if err := writeWhole(peer.script, script); err != nil {
+		return nil, err
+	}
+	return peer, nil
+}
+
+// Call runs a command of peer.py with args as its JSON input and decodes its JSON output into out, which
+// may be nil.
+func (p *Python) Call(ctx context.Context, command string, args, out any) error {
+	input, err := json.Marshal(args)
+	if err != nil {
+		return fmt.Errorf("peers: %s: encode the arguments: %w", command, err)
+	}
+	cmd := exec.CommandContext(ctx, p.interpreter, "-I", p.script, command) //nolint:gosec // the environment that Install made
+	cmd.Stdin = bytes.NewReader(input)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("peers: %s: %w\n%s", command, err, tail(stderr.Bytes()))
+	}
+	if out == nil {
+		return nil
+	}
+	decoder := json.NewDecoder(&stdout)
+	decoder.UseNumber()
+	if err := decoder.Decode(out); err != nil {
+		return fmt.Errorf("peers: %s: decode the answer: %w", command, err)
+	}
+	return nil
+}
+
+// PackageIndex makes sure that apt's package lists are there, the real text that tests read.
+func PackageIndex(ctx context.Context) error {
+	listed, err := exec.CommandContext(ctx, "apt-cache", "pkgnames").Output()
+	if err != nil {
+		return fmt.Errorf("peers: Debian package index: apt-cache: %w", err)
+	}
+	const enough = 20_000
+	if bytes.Count(listed, []byte("\n")) >= enough {
+		return nil
+	}
+	update := exec.CommandContext(ctx, "apt-get", "update", "-q")
+	if output, err := update.CombinedOutput(); err != nil {
+		return fmt.Errorf("peers: Debian package index: apt-get update: %w\n%s", err, tail(output))
+	}
+	return nil
+}
+
+func cacheFolder() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("peers: %w", err)
+	}
+	return filepath.Join(cache, "inflow-peers", "python-"+fingerprint(requirements)), nil
+}
+
+func fingerprint(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:6])
+}
+
+// build installs requirement by requirement, so that a failure names the peer, and marks the folder ready last.
+func build(ctx context.Context, folder, ready string) error {
+	ctx, cancel := context.WithTimeout(ctx, installTimeout)
+	defer cancel()
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("peers: %w", err)
+	}
+	venv := filepath.Join(folder, "venv")
+	if output, err := exec.CommandContext(ctx, "python3", "-m", "venv", "--clear", venv).CombinedOutput(); err != nil { //nolint:gosec // our own cache folder
+		return fmt.Errorf("peers: Python environment: python3 -m venv: %w\n%s\n  install Python 3.11 or newer with its venv module",
+			err, tail(output))
+	}
+	for peer := range strings.Lines(requirements) {
+		peer = strings.TrimSpace(peer)
+		// Without dependencies: every one is pinned in the same file, and pip check below sees to it.
+		install := exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "install", "--quiet", "--no-deps", peer) //nolint:gosec // pinned in requirements.txt
+		if output, err := install.CombinedOutput(); err != nil {
+			return fmt.Errorf("peers: %s cannot be installed: %w\n%s", peer, err, tail(output))
+		}
+	}
+	check := exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "check") //nolint:gosec // our own cache folder
+	if output, err := check.CombinedOutput(); err != nil {
+		return fmt.Errorf("peers: requirements.txt does not list every dependency: %w\n%s", err, tail(output))
+	}
+	return writeWhole(ready, requirements)
+}
+
+// writeWhole makes path hold text, never half of it, whoever else writes the same.
+func writeWhole(path, text string) error {
+	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("peers: %w", err)
+	}
+	_, err = temp.WriteString(text)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("peers: %w", err), os.Remove(temp.Name()))
+	}
+	return nil
+}
+
+func tail(output []byte) []byte {
+	return bytes.TrimSpace(output[max(0, len(output)-outputLimit):])
+}
