@@ -57,8 +57,10 @@ func badInputs() map[string]badInput {
 		"CEL not boolean":  {spoil: set("id + 1", "source", "where"), code: 2, says: []string{"where"}},
 		"missing column":   {spoil: set([]any{"id", "txet"}, "source", "columns"), code: 2, says: []string{"txet", "text"}},
 		"missing key":      {spoil: set([]any{"idd"}, "request", "key"), code: 2, says: []string{"idd", "id"}},
-		"template column": {spoil: set([]any{map[string]any{"role": "user", "content": "{{ txet }}"}}, "request", "messages"),
-			code: 2, says: []string{"txet", "text"}},
+		"template column": {
+			spoil: set([]any{map[string]any{"role": "user", "content": "{{ txet }}"}}, "request", "messages"),
+			code:  2, says: []string{"txet", "text"},
+		},
 		"bad parameter":   {spoil: set(map[string]any{"temprature": 1}, "request", "parameters"), code: 2, says: []string{"temprature"}},
 		"missing table":   {spoil: set("main.test.sorce", "source", "delta"), code: 2, says: []string{"main.test.sorce", "main.test.source"}},
 		"no catalog file": {spoil: set("nowhere.yaml", "catalog", "local"), code: 2, says: []string{"nowhere.yaml"}},
@@ -109,7 +111,8 @@ func badInputs() map[string]badInput {
 			t.Helper()
 			must(t, os.RemoveAll(w.path("source")))
 			w.peer(t, "write", map[string]any{"path": w.path("source"), "columns": map[string]any{
-				"id": []int{1}, "text": []string{"x"}, "response": []string{"y"}}}, nil)
+				"id": []int{1}, "text": []string{"x"}, "response": []string{"y"},
+			}}, nil)
 		}, code: 2, says: []string{"response", "source.columns"}},
 		"unwritable sink": {spoil: func(t *testing.T, w *workspace) {
 			t.Helper()
@@ -122,15 +125,23 @@ func badInputs() map[string]badInput {
 			w.set("file/state", "state")
 		}, code: 1, says: []string{"state", "file"}},
 		"secret not set": {spoil: func(_ *testing.T, w *workspace) { w.env = nil }, code: 2, says: []string{"test/model", "MODEL_KEY"}},
-		"no SELECT": {spoil: granted(grants("", "MODIFY", "MODIFY", "CAN QUERY")), code: 3,
-			says: []string{"GRANT SELECT ON TABLE", "main.test.source", "etl@example.com"}},
-		"no MODIFY": {spoil: granted(grants("SELECT", "SELECT", "MODIFY", "CAN QUERY")), code: 3,
-			says: []string{"GRANT MODIFY ON TABLE", "main.test.results", "etl@example.com"}},
-		"no MODIFY of usage": {spoil: granted(grants("SELECT", "MODIFY", "", "CAN QUERY")), code: 3,
-			says: []string{"GRANT MODIFY ON TABLE", "main.test.usage"}},
+		"no SELECT": {
+			spoil: granted(grants("", "MODIFY", "MODIFY", "CAN QUERY")), code: 3,
+			says: []string{"GRANT SELECT ON TABLE", "main.test.source", "etl@example.com"},
+		},
+		"no MODIFY": {
+			spoil: granted(grants("SELECT", "SELECT", "MODIFY", "CAN QUERY")), code: 3,
+			says: []string{"GRANT MODIFY ON TABLE", "main.test.results", "etl@example.com"},
+		},
+		"no MODIFY of usage": {
+			spoil: granted(grants("SELECT", "MODIFY", "", "CAN QUERY")), code: 3,
+			says: []string{"GRANT MODIFY ON TABLE", "main.test.usage"},
+		},
 		"no EXECUTE": {spoil: granted(grants("SELECT", "MODIFY", "MODIFY", "")), code: 3, says: []string{"ask", "CAN QUERY"}},
-		"nothing granted": {spoil: granted(grants("", "", "", "")), code: 3,
-			says: []string{"GRANT SELECT", "GRANT MODIFY", "main.test.source", "main.test.results", "main.test.usage", "ask"}},
+		"nothing granted": {
+			spoil: granted(grants("", "", "", "")), code: 3,
+			says: []string{"GRANT SELECT", "GRANT MODIFY", "main.test.source", "main.test.results", "main.test.usage", "ask"},
+		},
 		"not YAML": {after: func(t *testing.T, w *workspace) {
 			t.Helper()
 			must(t, os.WriteFile(w.path("job.yaml"), []byte("job: [\n"), 0o600))

@@ -140,7 +140,9 @@ func checkDescriptions(t *testing.T, w *workspace, rows int64) {
 	// The section stands in the source's log only, not in its files, so delta-rs compares it.
 	sections := map[string]map[string]int{}
 	for _, table := range []string{"source", "results"} {
-		var read struct{ Rows []struct{ Package, Section *string } }
+		var read struct {
+			Rows []struct{ Package, Section *string }
+		}
 		w.peer(t, "read", map[string]any{"path": w.path(table), "columns": []string{"package", "section"}}, &read)
 		sections[table] = map[string]int{}
 		for _, row := range read.Rows {

@@ -32,7 +32,7 @@ const runTimeout = 3 * time.Minute
 
 // TestMain builds the binaries and installs the peers once. What cannot be built or installed fails the suite.
 func TestMain(m *testing.M) {
-	os.Exit(testMain(m))
+	os.Exit(testMain(m)) //nolint:forbidigo // here it is the main of the test binary
 }
 
 func testMain(m *testing.M) int {

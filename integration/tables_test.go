@@ -142,9 +142,9 @@ func sqlType(deltaType any) string {
 		return "MAP<" + sqlType(nested["keyType"]) + "," + sqlType(nested["valueType"]) + ">"
 	case "struct":
 		var fields []string
-		list, _ := nested["fields"].([]any) //nolint:errcheck // a mismatch shows as a wrong type
+		list, _ := nested["fields"].([]any)
 		for _, each := range list {
-			field, _ := each.(map[string]any) //nolint:errcheck // a mismatch shows as a wrong type
+			field, _ := each.(map[string]any)
 			fields = append(fields, fmt.Sprint(field["name"])+" "+sqlType(field["type"]))
 		}
 		return "STRUCT<" + strings.Join(fields, ", ") + ">"

@@ -279,22 +279,19 @@ func (j *Job) bind() error {
 }
 
 func mendColumn(name string, schema *arrow.Schema) string {
-	known := make([]string, 0, schema.NumFields())
+	return document.DidYouMean(name, columnNames(schema))
+}
+
+func columnNames(schema *arrow.Schema) []string {
+	names := make([]string, 0, schema.NumFields())
 	for _, field := range schema.Fields() {
-		known = append(known, field.Name)
+		names = append(names, field.Name)
 	}
-	return document.DidYouMean(name, known)
+	return names
 }
 
 func columnList(schema *arrow.Schema) string {
-	text := ""
-	for i, field := range schema.Fields() {
-		if i > 0 {
-			text += ", "
-		}
-		text += field.Name
-	}
-	return text
+	return strings.Join(columnNames(schema), ", ")
 }
 
 // effectiveLimits are the stricter ones of the file and of the endpoint's gateway.

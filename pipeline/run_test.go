@@ -58,8 +58,8 @@ func (t *table) Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.
 			end := min(start+t.batchRows, t.rows)
 			b := array.NewRecordBuilder(t.mem, t.Schema())
 			for row := start; row < end; row++ {
-				b.Field(0).(*array.Int64Builder).Append(int64(row))
-				b.Field(1).(*array.StringBuilder).Append(t.text(row))
+				b.Field(0).(*array.Int64Builder).Append(int64(row))   //nolint:errcheck // the schema beside it fixes the type
+				b.Field(1).(*array.StringBuilder).Append(t.text(row)) //nolint:errcheck // the schema beside it fixes the type
 			}
 			record := b.NewRecord()
 			b.Release()
@@ -156,7 +156,9 @@ func (m *model) Invoke(ctx context.Context, request *schemas.Request) (*schemas.
 		return refused, waited
 	}
 	if err != nil {
-		refused.HTTPStatus = err.(*schemas.Error).HTTPStatus
+		if failed, ok := errors.AsType[*schemas.Error](err); ok {
+			refused.HTTPStatus = failed.HTTPStatus
+		}
 		return refused, err
 	}
 	m.mu.Lock()
@@ -240,28 +242,25 @@ func (b *bench) run(ctx context.Context) (*pipeline.Stats, error) {
 }
 
 type result struct {
-	id                int64
-	response          string
-	failed            bool
-	invocation        string
-	input             int64
-	reused            bool
-	code, class       string
-	cost              string
-	requestID         string
-	destinationStatus int
+	id          int64
+	response    string
+	failed      bool
+	invocation  string
+	reused      bool
+	code, class string
+	cost        string
 }
 
 func (b *bench) results() []result {
 	var out []result
 	for _, record := range b.sink.visible {
-		inference := record.Column(4).(*array.Struct)
-		failed := record.Column(3).(*array.Struct)
+		inference := record.Column(4).(*array.Struct) //nolint:errcheck // the schema beside it fixes the type
+		failed := record.Column(3).(*array.Struct)    //nolint:errcheck // the schema beside it fixes the type
 		for i := range int(record.NumRows()) {
 			r := result{
-				id: record.Column(0).(*array.Int64).Value(i), response: schemas.Text(record.Column(2), i),
+				id: record.Column(0).(*array.Int64).Value(i), response: schemas.Text(record.Column(2), i), //nolint:errcheck // the schema beside it fixes the type
 				failed: !failed.IsNull(i), invocation: schemas.Text(inference.Field(1), i),
-				reused: inference.Field(10).(*array.Boolean).Value(i), cost: schemas.Text(inference.Field(8), i),
+				reused: inference.Field(10).(*array.Boolean).Value(i), cost: schemas.Text(inference.Field(8), i), //nolint:errcheck // the schema beside it fixes the type
 			}
 			if r.failed {
 				r.code, r.class = schemas.Text(failed.Field(0), i), schemas.Text(failed.Field(1), i)
@@ -349,7 +348,7 @@ func TestFaultsAreRetriedAndCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 200)
-		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a seed that can be repeated
+		random := rand.New(rand.NewPCG(1, 2))
 		var mu sync.Mutex
 		sent := 0
 		b.model.script = func(prompt string, call int) (time.Duration, error) {

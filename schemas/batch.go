@@ -24,5 +24,5 @@ func RecordSize(record arrow.Record) int64 {
 	for _, column := range record.Columns() {
 		total += column.Data().SizeInBytes()
 	}
-	return int64(min(total, 1<<62)) //nolint:gosec // bounded on the line
+	return int64(min(total, 1<<62))
 }

@@ -116,12 +116,13 @@ func TestSecretsStayHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown := string(data)
+	var shown strings.Builder
+	shown.Write(data)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
-		shown += fmt.Sprintf(verb, secret)
+		fmt.Fprintf(&shown, verb, secret)
 	}
-	if strings.Contains(shown, "very") {
-		t.Errorf("shown: %s", shown)
+	if strings.Contains(shown.String(), "very") {
+		t.Errorf("shown: %s", shown.String())
 	}
 	if secret.Reveal() != "sk-very-secret" || secret.IsZero() {
 		t.Error("the secret is lost")

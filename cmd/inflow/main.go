@@ -80,5 +80,5 @@ func (a *app) printError(err error, code int) {
 		a.printJSON(a.stderr, map[string]any{"error": err.Error(), "exit_code": code})
 		return
 	}
-	fmt.Fprintln(a.stderr, "inflow:", err)
+	_, _ = fmt.Fprintln(a.stderr, "inflow:", err) // nowhere is left to say that stderr is gone
 }

@@ -94,7 +94,7 @@ func (a *app) stopProfile() error {
 // terminal reports whether somebody watches stderr.
 func (a *app) terminal() bool {
 	file, ok := a.stderr.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor is small
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // logger writes to stderr: warnings where a progress bar is drawn, and more where nobody watches.
@@ -114,7 +114,7 @@ func (a *app) logger() *slog.Logger {
 }
 
 func (a *app) printf(format string, args ...any) {
-	fmt.Fprintf(a.stdout, format, args...)
+	_, _ = fmt.Fprintf(a.stdout, format, args...) // a reader that went away wants no more
 }
 
 func (*app) printJSON(w io.Writer, value any) {
@@ -122,7 +122,7 @@ func (*app) printJSON(w io.Writer, value any) {
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		fmt.Fprintln(w, `{"error": "cannot be shown as JSON"}`)
+		_, _ = fmt.Fprintln(w, `{"error": "cannot be shown as JSON"}`)
 	}
 }
 

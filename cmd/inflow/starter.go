@@ -92,7 +92,7 @@ func load(ctx context.Context, dir string) error {
 }
 
 func writeNew(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // a file of the folder that the user named
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

@@ -20,7 +20,7 @@ func ticketSchema() *arrow.Schema {
 	}, nil)
 }
 
-func ticket(t testing.TB, json string) arrow.Record {
+func ticket(t *testing.T, json string) arrow.Record {
 	t.Helper()
 	record, _, err := array.RecordFromJSON(memory.DefaultAllocator, ticketSchema(), strings.NewReader("["+json+"]"))
 	if err != nil {

@@ -86,7 +86,7 @@ func checkLevels(data []byte, encoding apq.Encoding, highest, count int) ([]byte
 		return data, nil
 	}
 	if encoding != apq.Encodings.RLE {
-		size := (count*bits.Len(uint(highest)) + 7) / 8 //nolint:gosec // not negative
+		size := (count*bits.Len(uint(highest)) + 7) / 8
 		if size > len(data) {
 			return nil, errFewLevels
 		}
@@ -106,7 +106,7 @@ func checkLevels(data []byte, encoding apq.Encoding, highest, count int) ([]byte
 // holds reports whether runs of levels up to highest are count at least (parquet-format, Encodings.md: the
 // hybrid of run lengths and bit packing).
 func holds(runs []byte, highest, count int) bool {
-	width := bits.Len(uint(highest)) //nolint:gosec // not negative
+	width := bits.Len(uint(highest))
 	if width == 0 {
 		return true
 	}
@@ -124,17 +124,17 @@ func holds(runs []byte, highest, count int) bool {
 			}
 			runs = runs[size:]
 		} else { // length groups of eight levels
-			if length > uint64(len(runs)) { //nolint:gosec // not negative
+			if length > uint64(len(runs)) {
 				return false
 			}
-			size = min(int(length)*width, len(runs)) //nolint:gosec // compared above
-			length = uint64(size * 8 / width)        //nolint:gosec // not negative
+			size = min(int(length)*width, len(runs))
+			length = uint64(size * 8 / width) //nolint:gosec // not negative
 			runs = runs[size:]
 		}
-		if length >= uint64(count) { //nolint:gosec // positive
+		if length >= uint64(count) {
 			return true
 		}
-		count -= int(length) //nolint:gosec // compared above
+		count -= int(length)
 	}
 	return true
 }

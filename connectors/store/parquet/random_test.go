@@ -99,27 +99,27 @@ func (r random) append(builder array.Builder, dataType arrow.DataType, nullable 
 	case *array.BinaryBuilder:
 		b.Append([]byte("b" + r.text())) // an empty one and NULL look alike in JSON
 	case *array.Decimal128Builder:
-		precision := dataType.(*arrow.Decimal128Type).Precision
+		precision := dataType.(*arrow.Decimal128Type).Precision //nolint:errcheck // the schema beside it fixes the type
 		limit := decimal128.GetMaxValue(precision)
 		_, num := decimal128.New(r.Int64N(math.MaxInt64), r.Uint64()).Div(limit.Add(decimal128.FromI64(1)))
 		num = []decimal128.Num{num, num.Negate(), limit, limit.Negate(), decimal128.FromI64(0)}[r.IntN(5)]
 		b.Append(num)
 	case *array.StructBuilder:
 		b.Append(true)
-		for i, field := range dataType.(*arrow.StructType).Fields() {
+		for i, field := range dataType.(*arrow.StructType).Fields() { //nolint:errcheck // the schema beside it fixes the type
 			r.append(b.FieldBuilder(i), field.Type, field.Nullable, share)
 		}
 	case *array.ListBuilder:
 		b.Append(true)
-		element := dataType.(*arrow.ListType).ElemField()
+		element := dataType.(*arrow.ListType).ElemField() //nolint:errcheck // the schema beside it fixes the type
 		for range r.IntN(4) {
 			r.append(b.ValueBuilder(), element.Type, element.Nullable, share)
 		}
 	case *array.MapBuilder:
 		b.Append(true)
-		mapped := dataType.(*arrow.MapType)
+		mapped := dataType.(*arrow.MapType) //nolint:errcheck // the schema beside it fixes the type
 		for i := range r.IntN(4) {
-			b.KeyBuilder().(*array.StringBuilder).Append(fmt.Sprintf("%d %s", i, r.text()))
+			b.KeyBuilder().(*array.StringBuilder).Append(fmt.Sprintf("%d %s", i, r.text())) //nolint:errcheck // the schema beside it fixes the type
 			r.append(b.ItemBuilder(), mapped.ItemType(), mapped.ItemField().Nullable, share)
 		}
 	default:
