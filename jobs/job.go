@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,13 +52,6 @@ type Catalog interface {
 	Authorize(ctx context.Context, needs []schemas.Need) error
 }
 
-// sink is what a job needs of a sink beyond what the engine does.
-type sink interface {
-	pipeline.Sink
-	// Check finds out whether a commit can work, without leaving anything behind.
-	Check(ctx context.Context) error
-}
-
 // Environment is what a job gets from its process.
 type Environment struct {
 	LookupEnv func(string) (string, bool)
@@ -76,12 +69,12 @@ type Job struct {
 	environment Environment
 	source      pipeline.Source
 	sourceName  string
-	sink        sink
-	usage       sink // nil: no usage table
+	sink        *namedSink
+	usage       *namedSink // nil: no usage table
 	question    pipeline.Question
 	limits      limits.Options
 	prices      *prices.Book
-	client      *http.Client
+	client      *wire.Client
 	embedded    *embedded.Server
 }
 
@@ -186,6 +179,9 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 	}
 	j.sourceName = j.File.Source.Delta.String()
 	table, err := delta.Open(ctx, store.NewLocal(found.source))
+	if errors.Is(err, fs.ErrNotExist) { // the job names what is not there: it cannot work as written
+		err = fmt.Errorf("%w: %w", err, schemas.ErrInvalid)
+	}
 	if err != nil {
 		return fmt.Errorf("source.delta: %s: %w", j.sourceName, err)
 	}
@@ -327,40 +323,35 @@ func (j *Job) openSinks(ctx context.Context, found locations) error {
 	var faults []error
 	if found.sink == "" {
 		hidden := textColumns(results)
-		j.sink = files.NewSink(files.SinkOptions{
+		j.sink = &namedSink{"sink.files: " + j.File.Sink.Files, files.NewSink(files.SinkOptions{
 			Store: store.NewLocal(j.File.Sink.Files), Prefix: j.prefix(), Schema: results,
 			NoStatistics: func(column string) bool { return slices.Contains(hidden, column) },
-		})
+		})}
 	} else {
-		j.sink, err = openDelta(ctx, found.sink, j.prefix(), results, textColumns(results))
-		faults = append(faults, wrapNamed("sink.delta", j.File.Sink.Delta, err))
+		j.sink, err = openDelta(ctx, "sink.delta: "+j.File.Sink.Delta.String(), found.sink, j.prefix(), results, textColumns(results))
+		faults = append(faults, err)
 	}
 	if found.usage != "" {
-		usage := schemas.UsageSchema()
-		j.usage, err = openDelta(ctx, found.usage, j.prefix(), usage, []string{"provider_usage", "error"})
-		faults = append(faults, wrapNamed("audit.usage", j.File.Audit.Usage, err))
+		j.usage, err = openDelta(ctx, "audit.usage: "+j.File.Audit.Usage.String(), found.usage, j.prefix(), schemas.UsageSchema(),
+			[]string{"provider_usage", "error"})
+		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
-}
-
-func wrapNamed(key string, ref TableRef, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %s: %w", key, ref, err)
 }
 
 // prefix is what a job's marks are stored under in a sink.
 func (j *Job) prefix() string { return j.File.Job + "/" + shard + "/" }
 
-func openDelta(ctx context.Context, location, prefix string, schema *arrow.Schema, noStatistics []string) (sink, error) {
+func openDelta(
+	ctx context.Context, name, location, prefix string, schema *arrow.Schema, noStatistics []string,
+) (*namedSink, error) {
 	opened, err := delta.NewSink(ctx, store.NewLocal(location), delta.SinkOptions{
 		Prefix: prefix, Schema: schema, NoStatistics: noStatistics,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return opened, nil
+	return &namedSink{name, opened}, nil
 }
 
 // textColumns are the columns that may hold prompts or answers, whose values must not leak into statistics:
@@ -378,9 +369,9 @@ func textColumns(schema *arrow.Schema) []string {
 
 // Check finds out whether the sinks can be written, without writing.
 func (j *Job) Check(ctx context.Context) error {
-	faults := []error{wrapNamed("sink", j.File.Sink.Delta, j.sink.Check(ctx))}
+	faults := []error{j.sink.Check(ctx)}
 	if j.usage != nil {
-		faults = append(faults, wrapNamed("audit.usage", j.File.Audit.Usage, j.usage.Check(ctx)))
+		faults = append(faults, j.usage.Check(ctx))
 	}
 	return errors.Join(faults...)
 }

@@ -17,7 +17,7 @@ func LoadFiles(ctx context.Context, dir, pattern, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	table, err := openDelta(ctx, folder, "load/"+shard+"/", source.Schema(), textColumns(source.Schema()))
+	table, err := openDelta(ctx, folder, folder, "load/"+shard+"/", source.Schema(), textColumns(source.Schema()))
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/inflowhq/inflow/schemas"
@@ -72,7 +71,7 @@ func (a *audit) flush(ctx context.Context) error {
 func (a *audit) copy(ctx context.Context) error {
 	from, err := a.options.Usage.Marks(ctx)
 	if err != nil {
-		return fmt.Errorf("audit.usage: %w", err)
+		return err
 	}
 	after, upTo := from[a.mark], a.options.Ledger.Sequence()
 	if upTo <= after {
@@ -93,7 +92,7 @@ func (a *audit) copy(ctx context.Context) error {
 		return err
 	}
 	if err := a.options.Usage.Commit(ctx, from, schemas.Marks{a.mark: upTo}); err != nil {
-		return fmt.Errorf("audit.usage: %w", err)
+		return err
 	}
 	return a.options.Ledger.Forget(upTo)
 }
@@ -104,8 +103,5 @@ func (a *audit) write(ctx context.Context) error {
 	}
 	record := a.builder.NewRecord()
 	defer record.Release()
-	if err := a.options.Usage.Write(ctx, record); err != nil {
-		return fmt.Errorf("audit.usage: %w", err)
-	}
-	return nil
+	return a.options.Usage.Write(ctx, record)
 }

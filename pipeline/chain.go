@@ -42,6 +42,7 @@ type question struct {
 	rowKey   string
 	batch    *batch
 	row      int
+	place    int64  // counts the rows of the run
 	point    uint64 // where in the traffic split it starts
 	estimate int64  // tokens, output included
 	history  []schemas.Attempt
@@ -118,7 +119,7 @@ func (c *chain) retry(admit, ctx context.Context, q *question) sent {
 			}
 		}
 		// The attempt is over and another follows: its record goes its own way.
-		if err := c.ledger.End(ctx, out.invocation); err != nil {
+		if err := c.ledger.End(context.WithoutCancel(ctx), out.invocation); err != nil {
 			return sent{err: err}
 		}
 		if err := limits.Wait(admit, wait); err != nil {
@@ -145,7 +146,7 @@ func backoff(failures int) time.Duration {
 func (c *chain) limit(admit, ctx context.Context, q *question, destination int, action string) sent {
 	expected := schemas.Usage{InputTokens: schemas.EstimateTokens(q.request.TextLength()), OutputTokens: c.output}
 	cost, _ := c.cost(destination, &expected)
-	reservation, err := c.limiter.Admit(admit, q.estimate, cost)
+	reservation, err := c.limiter.Admit(admit, q.place, q.estimate, cost)
 	if err != nil {
 		return sent{err: err}
 	}

@@ -26,6 +26,7 @@ type batch struct {
 	selected []int // rows that the filter kept; nil: all of them
 	rows     int   // how many those are
 	size     int64 // bytes held
+	place    int64 // of the first of those, counting the rows of the run
 	answers  []schemas.Answer
 	pending  atomic.Int64
 	done     chan struct{} // closed when every row has its durable answer
@@ -76,6 +77,7 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 // where the row has none: the run is stopping, or has to.
 func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 	q := a.question(b, b.row(i))
+	q.place = b.place + int64(i)
 	for {
 		answer, err := a.options.Ledger.Lookup(q.key)
 		if err != nil {
@@ -99,10 +101,11 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		a.land(q.key)
 		return out.err
 	}
+	settle := context.WithoutCancel(ctx) // what was sent is written down even when the run has been cut off
 	class := schemas.ClassOf(out.err)
 	if out.err != nil && class != schemas.Rejected && !exhausted(class, out.err) {
 		a.land(q.key)
-		return errors.Join(out.err, a.options.Ledger.End(ctx, out.invocation))
+		return errors.Join(out.err, a.options.Ledger.End(settle, out.invocation))
 	}
 	answer := &schemas.Answer{Invocation: *kept(out.invocation), Error: out.invocation.Error}
 	if out.err == nil {
@@ -112,13 +115,13 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		// The row is written with its error, but the error is no answer: should this epoch not be committed,
 		// the row is asked again.
 		a.land(q.key)
-		if err := a.options.Ledger.End(ctx, out.invocation); err != nil {
+		if err := a.options.Ledger.End(settle, out.invocation); err != nil {
 			return err
 		}
 		a.finish(b, i, answer)
 		return nil
 	}
-	return a.settle(ctx, q, i, answer, out.invocation)
+	return a.settle(settle, q, i, answer, out.invocation)
 }
 
 // exhausted reports whether a failure was tried until the retries ran out: it is then the row's error and

@@ -23,8 +23,10 @@ var (
 const (
 	// minSample is the number of rows before the share of failed ones means anything.
 	minSample = 100
-	// windowBytes bounds the input held in flight, in bytes of Arrow buffers.
-	windowBytes = 512 << 20
+	// windowBytes bounds what is held in flight, in bytes: the Arrow buffers of the input, and room for answers.
+	windowBytes = 256 << 20
+	// bytesPerToken is about what a token of text takes.
+	bytesPerToken = 4
 	// queuedBatches bounds the batches between reading and committing, whatever their size.
 	queuedBatches = 1024
 )
@@ -170,6 +172,7 @@ var errFinished = errors.New("finished")
 
 // read takes batches from the source and sends their rows on their way, as far as the window allows.
 func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<- *batch) error {
+	rows := int64(0)
 	for incoming, err := range r.options.Source.Read(admit, from) {
 		if err != nil {
 			return err
@@ -179,6 +182,8 @@ func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<-
 			incoming.Record.Release()
 			return err
 		}
+		b.place = rows
+		rows += int64(b.rows)
 		if r.window.Acquire(admit, r.weight(b)) != nil {
 			b.Record.Release()
 			return nil
@@ -226,7 +231,8 @@ func (r *run) prepare(incoming schemas.Batch) (*batch, error) {
 		r.options.Stats.Skipped.Add(int64(total - b.rows))
 	}
 	b.answers = make([]schemas.Answer, b.rows)
-	b.size = min(schemas.RecordSize(incoming.Record), windowBytes)
+	// The answers to come take memory as well, at most as much as the request allows them.
+	b.size = min(schemas.RecordSize(incoming.Record)+int64(b.rows)*r.asker.chain.output*bytesPerToken, windowBytes)
 	b.pending.Store(int64(b.rows))
 	if b.rows == 0 {
 		close(b.done)

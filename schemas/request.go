@@ -1,6 +1,9 @@
 package schemas
 
-import "time"
+import (
+	"time"
+	"unicode/utf8"
+)
 
 // Request is one logical question. Retries and fallbacks ask the same Request again.
 type Request struct {
@@ -21,14 +24,14 @@ type Message struct {
 func (r *Request) TextLength() int {
 	total := 0
 	for i := range r.Messages {
-		total += len(r.Messages[i].Content)
+		total += utf8.RuneCountInString(r.Messages[i].Content)
 	}
 	return total
 }
 
 // EstimateTokens is Databricks' own estimate for a text of that many characters. It stands in only where a
 // model reports no count, and for reservations.
-func EstimateTokens(textLength int) int64 { return int64(textLength+1) / 4 }
+func EstimateTokens(characters int) int64 { return int64(characters+1) / 4 }
 
 // Response is a model's answer to a Request.
 type Response struct {

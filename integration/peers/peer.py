@@ -105,7 +105,8 @@ def describe(args):
         "partition_columns": table.metadata().partition_columns,
         "transactions": {app: table.transaction_version(app) for app in args.get("apps", [])},
         "adds": adds.to_pylist(),
-        "add_columns": adds.column_names,
+        # A statistic that no add has is still a column of NULLs.
+        "add_columns": [name for name in adds.column_names if adds.column(name).null_count < len(adds)],
     }
 
 

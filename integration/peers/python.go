@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +43,6 @@ type Python struct {
 }
 
 // Install returns the environment, and builds it first where this set of versions is not in the cache yet.
-// Concurrent callers may both build; one of the results stays.
 func Install(ctx context.Context) (*Python, error) {
 	folder, err := cacheFolder()
 	if err != nil {
@@ -51,6 +51,18 @@ func Install(ctx context.Context) (*Python, error) {
 	peer := &Python{
 		interpreter: filepath.Join(folder, "venv", "bin", "python"),
 		script:      filepath.Join(folder, "peer-"+fingerprint(script)+".py"),
+	}
+	// Test binaries run side by side: one builds, the others wait for it.
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return nil, fmt.Errorf("peers: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // our own cache folder
+	if err != nil {
+		return nil, fmt.Errorf("peers: %w", err)
+	}
+	defer lock.Close() //nolint:errcheck // closing unlocks; nothing was written
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("peers: lock %s: %w", folder, err)
 	}
 	ready := filepath.Join(folder, "ready")
 	if _, err := os.Stat(ready); errors.Is(err, fs.ErrNotExist) {
@@ -125,9 +137,6 @@ func fingerprint(text string) string {
 func build(ctx context.Context, folder, ready string) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fmt.Errorf("peers: %w", err)
-	}
 	venv := filepath.Join(folder, "venv")
 	if output, err := exec.CommandContext(ctx, "python3", "-m", "venv", "--clear", venv).CombinedOutput(); err != nil { //nolint:gosec // our own cache folder
 		return fmt.Errorf("peers: Python environment: python3 -m venv: %w\n%s\n  install Python 3.11 or newer with its venv module",

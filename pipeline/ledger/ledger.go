@@ -177,15 +177,13 @@ func (l *Ledger) Begin(ctx context.Context, invocation *schemas.Invocation) erro
 }
 
 // End closes an invocation whose outcome serves no row: it failed and another attempt follows, or it was cut
-// off. It returns when the record is queued; Sequence tells when it is durable.
+// off. It returns when the record is durable.
 func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error {
 	record, err := l.encode(invocation)
 	if err != nil {
 		return err
 	}
-	return l.append(ctx, entry{
-		ended: []byte(invocation.InvocationID), usage: record, complete: func(error) {},
-	})
+	return l.appendAndWait(ctx, entry{ended: []byte(invocation.InvocationID), usage: record})
 }
 
 // Settle closes an invocation together with the answer that it brought, both or neither, and returns when

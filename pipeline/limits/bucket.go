@@ -19,7 +19,6 @@ type bucket struct {
 	capacity float64
 	level    float64
 	updated  time.Time
-	turn     chan struct{} // holds one token: whoever has it is next
 }
 
 func newBucket(perMinute int64) *bucket {
@@ -28,22 +27,15 @@ func newBucket(perMinute int64) *bucket {
 	}
 	rate := float64(perMinute) / 60
 	capacity := max(1, rate*burst.Seconds())
-	b := &bucket{rate: rate, capacity: capacity, level: capacity, updated: time.Now(), turn: make(chan struct{}, 1)}
-	b.turn <- struct{}{}
-	return b
+	return &bucket{rate: rate, capacity: capacity, level: capacity, updated: time.Now()}
 }
 
-// take waits until amount may be used. Callers are served one after the other; one that gives up takes nothing.
+// take waits until amount may be used. One caller at a time: whoever waits here is next. One that gives up takes
+// nothing.
 func (b *bucket) take(ctx context.Context, amount int64) error {
 	if b == nil {
 		return nil
 	}
-	select {
-	case <-b.turn:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	defer func() { b.turn <- struct{}{} }()
 	for {
 		wait := b.tryTake(float64(amount))
 		if wait <= 0 {

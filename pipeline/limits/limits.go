@@ -26,8 +26,10 @@ type Options struct {
 	Budget            *schemas.USD
 }
 
-// Limiter admits calls in the order in which they ask. It is safe for concurrent use.
+// Limiter admits calls one after the other, of those that wait the one with the lowest place first. It is safe
+// for concurrent use.
 type Limiter struct {
+	entrance queue
 	slots    *semaphore.Weighted
 	requests *bucket
 	tokens   *bucket
@@ -58,9 +60,14 @@ type Reservation struct {
 	cost    schemas.USD
 }
 
-// Admit waits until a call of about so many tokens and so much money may be sent. It fails with ErrBudget
+// Admit waits until a call of about so many tokens and so much money may be sent. place is the call's row,
+// counted from the start of the source: a call waits for none that stands behind it. Admit fails with ErrBudget
 // where the money is not there, and with ctx's error.
-func (l *Limiter) Admit(ctx context.Context, tokens int64, cost schemas.USD) (*Reservation, error) {
+func (l *Limiter) Admit(ctx context.Context, place, tokens int64, cost schemas.USD) (*Reservation, error) {
+	if err := l.entrance.enter(ctx, place); err != nil {
+		return nil, err
+	}
+	defer l.entrance.leave()
 	if err := l.reserve(ctx, cost); err != nil {
 		return nil, err
 	}
@@ -71,7 +78,8 @@ func (l *Limiter) Admit(ctx context.Context, tokens int64, cost schemas.USD) (*R
 	return &Reservation{limiter: l, tokens: tokens, cost: cost}, nil
 }
 
-// wait takes the rates first and the slot last, so that a call that waits for its minute holds nobody up.
+// wait takes the rates first and the slot last, so that a call that waits for its minute leaves its slot to those
+// on the wire.
 func (l *Limiter) wait(ctx context.Context, tokens int64) error {
 	if err := l.requests.take(ctx, 1); err != nil {
 		return err

@@ -3,6 +3,7 @@ package limits_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -26,7 +27,7 @@ func admitted(t *testing.T, limiter *limits.Limiter, calls int, takes time.Durat
 	var wait sync.WaitGroup
 	for range calls {
 		wait.Go(func() {
-			reservation, err := limiter.Admit(t.Context(), tokens, schemas.USD{})
+			reservation, err := limiter.Admit(t.Context(), 0, tokens, schemas.USD{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -128,17 +129,17 @@ func TestGivingUpWhileWaitingLeavesNothingBehind(t *testing.T) {
 		limiter := limits.New(limits.Options{Concurrency: 1, RequestsPerMinute: 60})
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		held, err := limiter.Admit(ctx, 0, schemas.USD{})
+		held, err := limiter.Admit(ctx, 0, 0, schemas.USD{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 5 {
-			if _, err := limiter.Admit(ctx, 0, schemas.USD{}); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := limiter.Admit(ctx, 0, 0, schemas.USD{}); !errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("got %v", err)
 			}
 		}
 		held.Settle(0, schemas.USD{})
-		if _, err := limiter.Admit(t.Context(), 0, schemas.USD{}); err != nil {
+		if _, err := limiter.Admit(t.Context(), 0, 0, schemas.USD{}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -153,7 +154,7 @@ func TestTheBudgetWaitsForWhatCallsInFlightGiveBack(t *testing.T) {
 		calls := 0
 		var failed error
 		for failed == nil {
-			first, err := limiter.Admit(t.Context(), 0, cents(6)) // each may cost 6 and costs 2
+			first, err := limiter.Admit(t.Context(), 0, 0, cents(6)) // each may cost 6 and costs 2
 			if err != nil {
 				failed = err
 				break
@@ -161,7 +162,7 @@ func TestTheBudgetWaitsForWhatCallsInFlightGiveBack(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				second, err := limiter.Admit(t.Context(), 0, cents(6)) // must wait for the first
+				second, err := limiter.Admit(t.Context(), 0, 0, cents(6)) // must wait for the first
 				if err != nil {
 					failed = err
 					return
@@ -176,6 +177,44 @@ func TestTheBudgetWaitsForWhatCallsInFlightGiveBack(t *testing.T) {
 		}
 		if !errors.Is(failed, limits.ErrBudget) || calls != 3 {
 			t.Errorf("%d calls, then %v", calls, failed)
+		}
+	})
+}
+
+func TestTheLowestPlaceIsAdmittedFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 1, RequestsPerMinute: 6000})
+		held, err := limiter.Admit(t.Context(), 0, 0, schemas.USD{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, giveUp := context.WithCancel(t.Context())
+		var order []int64
+		var wait sync.WaitGroup
+		ask := func(ctx context.Context, place int64) {
+			wait.Go(func() {
+				reservation, err := limiter.Admit(ctx, place, 0, schemas.USD{})
+				if err != nil {
+					return
+				}
+				order = append(order, place)
+				reservation.Settle(0, schemas.USD{})
+			})
+		}
+		ask(t.Context(), 1) // at the head, waiting for the slot
+		synctest.Wait()
+		for _, place := range []int64{9, 3, 7, 5} {
+			ask(t.Context(), place)
+		}
+		ask(ctx, 2)
+		synctest.Wait()
+		giveUp()
+		synctest.Wait()
+		held.Settle(0, schemas.USD{})
+		wait.Wait()
+		if want := []int64{1, 3, 5, 7, 9}; !slices.Equal(order, want) {
+			t.Errorf("admitted in the order %v, want %v", order, want)
 		}
 	})
 }

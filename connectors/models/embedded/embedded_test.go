@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // service is a running server and the client of one test.
 type service struct {
 	*embedded.Server
-	client *http.Client
+	client *wire.Client
 }
 
 func start(t *testing.T) service {

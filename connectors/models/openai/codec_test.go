@@ -120,7 +120,9 @@ func (cannedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // BenchmarkInvoke is all of a call but the sockets.
 func BenchmarkInvoke(b *testing.B) {
-	m := New(Options{Model: "gpt-4o-mini", Client: &http.Client{Transport: cannedTransport{}}})
+	client := wire.NewClient(wire.ClientOptions{})
+	client.Transport = cannedTransport{}
+	m := New(Options{Model: "gpt-4o-mini", Client: client})
 	request := benchRequest()
 	b.ReportAllocs()
 	for b.Loop() {

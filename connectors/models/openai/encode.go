@@ -48,7 +48,10 @@ func (m *Model) parameters(parameters map[string]any) ([]byte, error) {
 
 // body writes the request by hand: it is done for every row, and reflection would be most of its cost.
 func (m *Model) body(request *schemas.Request, parameters []byte) []byte {
-	text := request.TextLength()
+	text := 0
+	for i := range request.Messages {
+		text += len(request.Messages[i].Content)
+	}
 	body := make([]byte, 0, len(m.prefix)+text+text/8+len(request.Messages)*bodyOverhead+len(parameters)+2)
 	body = append(body, m.prefix...)
 	for i := range request.Messages {

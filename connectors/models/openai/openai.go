@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -28,7 +29,7 @@ type Options struct {
 	APIKey       schemas.Secret // zero where the server needs none
 	Organization string
 	Model        string
-	Client       *http.Client // of wire.NewClient, shared by all models of a job; nil for one of its own
+	Client       *wire.Client // shared by all models of a job; nil for one of its own
 }
 
 // Model is one model at one server. It is safe for concurrent use.
@@ -137,7 +138,7 @@ func isHeaderValue(id string) bool {
 func estimate(request *schemas.Request, text string) schemas.Usage {
 	usage := schemas.Usage{
 		InputTokens:  schemas.EstimateTokens(request.TextLength()),
-		OutputTokens: schemas.EstimateTokens(len(text)),
+		OutputTokens: schemas.EstimateTokens(utf8.RuneCountInString(text)),
 		Basis:        schemas.BasisEstimated,
 	}
 	usage.TotalTokens = usage.InputTokens + usage.OutputTokens

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 // The defaults and fixed limits of a client.
@@ -29,14 +31,21 @@ type ClientOptions struct {
 	Timeout time.Duration
 }
 
-// NewClient returns the client that all calls of a job share. It speaks HTTP/1.1 over kept-alive connections,
+// Client is what all calls of a job share: connections, and the memory for answers of unusual length.
+type Client struct {
+	*http.Client
+
+	large *semaphore.Weighted // of largeBodies
+}
+
+// NewClient returns a client. It speaks HTTP/1.1 over kept-alive connections,
 // takes a proxy from the environment as every tool does, follows no redirect (a POST that is redirected is
 // either sent twice or turned into a GET), keeps no cookies and asks for no compression (answers are small,
 // and a limit on bytes read must be a limit on bytes kept).
 //
 // HTTP/2 is off on purpose: its transport replays streams that a server refused, and one connection would
 // make every call wait behind the slowest. Close the idle connections when done.
-func NewClient(options ClientOptions) *http.Client {
+func NewClient(options ClientOptions) *Client {
 	if options.MaxConns <= 0 {
 		options.MaxConns = DefaultMaxConns
 	}
@@ -46,7 +55,7 @@ func NewClient(options ClientOptions) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: keepAlivePeriod}
-	return &http.Client{
+	return &Client{large: semaphore.NewWeighted(largeBodies), Client: &http.Client{
 		Timeout:       options.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -60,5 +69,5 @@ func NewClient(options ClientOptions) *http.Client {
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: headerLimit,
 		},
-	}
+	}}
 }

@@ -106,7 +106,7 @@ func settings(field string) string {
 }
 
 // unanswered is the failure of a call to which no status line came.
-func (c *Call) unanswered(ctx context.Context, client *http.Client, err error, sent bool) error {
+func (c *Call) unanswered(ctx context.Context, client *Client, err error, sent bool) error {
 	// A url.Error's text has the URL in it, and a provider may want a key there.
 	if outer, ok := errors.AsType[*url.Error](err); ok {
 		err = outer.Err
@@ -170,7 +170,7 @@ func (c *Call) unsent(failure *schemas.Error, err error) {
 }
 
 // brokenOff is the failure of a 2xx whose body could not be read to its end.
-func (c *Call) brokenOff(ctx context.Context, client *http.Client, status int, err error) error {
+func (c *Call) brokenOff(ctx context.Context, client *Client, status int, err error) error {
 	failure := &schemas.Error{Op: c.Op, Class: schemas.Transient, Code: "truncated_response", HTTPStatus: status}
 	switch {
 	case ctx.Err() != nil:

@@ -94,7 +94,7 @@ func reset(conn net.Conn) {
 	}
 }
 
-func newClient(t *testing.T, timeout time.Duration) *http.Client {
+func newClient(t *testing.T, timeout time.Duration) *wire.Client {
 	t.Helper()
 	client := wire.NewClient(wire.ClientOptions{MaxConns: 4, Timeout: timeout})
 	t.Cleanup(client.CloseIdleConnections)

@@ -23,6 +23,10 @@ const (
 	errorBodyLimit = 64 << 10
 	// presizeLimit caps what a Content-Length may make us allocate before a byte of it came.
 	presizeLimit = 64 << 10
+	// ordinaryLimit is the length up to which every call reads its answer at once. Of longer ones only
+	// largeBodies are read at a time: a thousand calls in flight must not become a thousand BodyLimits.
+	ordinaryLimit = 256 << 10
+	largeBodies   = 4
 )
 
 // Call is one POST to a model.
@@ -58,7 +62,7 @@ type Answer struct {
 //	all of it went out, no status line came     Ambiguous, possibly paid
 //	a status of 3xx, 4xx, 5xx                   as the table in status.go says, nothing to pay
 //	a 2xx whose body breaks off or is endless   Transient, possibly paid
-func Post(ctx context.Context, client *http.Client, call *Call) (Answer, error) {
+func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 	start := time.Now()
 	var answer Answer
 	var firstByte atomic.Int64 // the trace runs on the connection's goroutine, perhaps after Do has returned
@@ -92,11 +96,11 @@ func Post(ctx context.Context, client *http.Client, call *Call) (Answer, error) 
 	answer.ContentType = response.Header.Get("Content-Type")
 	if answer.Status < 200 || answer.Status > 299 {
 		// However much of it can be read will do: the status alone decides.
-		text, _ := readBody(response, errorBodyLimit)
+		text, _ := client.readBody(ctx, response, errorBodyLimit)
 		return answer, call.refused(answer.Status, response.Header, ParseProblem(text))
 	}
 	answer.PossiblyPaid = true
-	answer.Body, err = readBody(response, BodyLimit)
+	answer.Body, err = client.readBody(ctx, response, BodyLimit)
 	if err != nil {
 		answer.Body = nil
 		return answer, call.brokenOff(ctx, client, answer.Status, err)
@@ -107,10 +111,20 @@ func Post(ctx context.Context, client *http.Client, call *Call) (Answer, error) 
 var errTooLarge = errors.New("the body is longer than allowed")
 
 // readBody reads a body up to limit; what was read until an error comes with it.
-func readBody(response *http.Response, limit int64) ([]byte, error) {
+func (c *Client) readBody(ctx context.Context, response *http.Response, limit int64) ([]byte, error) {
 	var buffer bytes.Buffer
 	buffer.Grow(int(min(max(response.ContentLength, 0), presizeLimit)) + bytes.MinRead)
-	n, err := buffer.ReadFrom(io.LimitReader(response.Body, limit+1))
+	n, err := buffer.ReadFrom(io.LimitReader(response.Body, min(limit, ordinaryLimit)+1))
+	if err == nil && n > ordinaryLimit {
+		if err := c.large.Acquire(ctx, 1); err != nil {
+			return buffer.Bytes(), err //nolint:wrapcheck // ctx's own error
+		}
+		defer c.large.Release(1)
+		buffer.Grow(int(limit-n) + bytes.MinRead)
+		var rest int64
+		rest, err = buffer.ReadFrom(io.LimitReader(response.Body, limit+1-n))
+		n += rest
+	}
 	if err == nil && n > limit {
 		buffer.Truncate(int(limit))
 		err = errTooLarge

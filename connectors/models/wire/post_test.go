@@ -23,7 +23,7 @@ import (
 const okAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 // fail posts, expects a failure, and checks what is true of every failure.
-func fail(t *testing.T, ctx context.Context, client *http.Client, call *wire.Call) (wire.Answer, *schemas.Error) { //nolint:revive // t stands first in a test's helper
+func fail(t *testing.T, ctx context.Context, client *wire.Client, call *wire.Call) (wire.Answer, *schemas.Error) { //nolint:revive // t stands first in a test's helper
 	t.Helper()
 	answer, err := wire.Post(ctx, client, call)
 	failure, ok := errors.AsType[*schemas.Error](err)
@@ -254,14 +254,14 @@ func TestWriteFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPeer(t, func(net.Conn, int64) bool { return false })
-			client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			client := newClient(t, time.Minute)
+			client.Transport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				var dialer net.Dialer
 				conn, err := dialer.DialContext(ctx, network, addr)
 				cut := &cutConn{Conn: conn}
 				cut.left.Store(writes)
 				return cut, err
-			}}}
-			t.Cleanup(client.CloseIdleConnections)
+			}}
 			answer, failure := fail(t, t.Context(), client, newCall(p.addr))
 			if failure.Class != schemas.Transient || failure.Code != "send_failed" || answer.PossiblyPaid || p.requests.Load() != 0 {
 				t.Errorf("got %v %s paid %t", failure.Class, failure.Code, answer.PossiblyPaid)

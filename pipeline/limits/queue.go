@@ -1,0 +1,91 @@
+package limits
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+)
+
+// queue lets one caller at a time through, of those that wait always the one with the lowest place.
+//
+// Rows ask in whatever order the scheduler runs them, and come back after a retry; but only rows that are done
+// from the first on can be committed. So the order of the source is kept here, at the entrance.
+type queue struct {
+	mu      sync.Mutex
+	busy    bool
+	waiting waiters
+}
+
+// waiter is a caller that is not through yet.
+type waiter struct {
+	place int64
+	turn  chan struct{} // closed when it is through
+	index int           // in the heap; -1: not there any more
+}
+
+// enter waits until the caller is through; it must leave then. It fails with ctx's error.
+func (q *queue) enter(ctx context.Context, place int64) error {
+	q.mu.Lock()
+	if !q.busy {
+		q.busy = true
+		q.mu.Unlock()
+		return nil
+	}
+	w := &waiter{place: place, turn: make(chan struct{})}
+	heap.Push(&q.waiting, w)
+	q.mu.Unlock()
+	select {
+	case <-w.turn:
+		return nil
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if w.index < 0 { // its turn came while it gave up: the next one takes it
+		q.next()
+	} else {
+		heap.Remove(&q.waiting, w.index)
+	}
+	return ctx.Err()
+}
+
+// leave lets the next one through.
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.next()
+}
+
+func (q *queue) next() {
+	if len(q.waiting) == 0 {
+		q.busy = false
+		return
+	}
+	close(heap.Pop(&q.waiting).(*waiter).turn) //nolint:errcheck,forcetypeassert // it holds nothing else
+}
+
+// waiters is a heap by place.
+type waiters []*waiter
+
+func (w waiters) Len() int           { return len(w) }
+func (w waiters) Less(i, j int) bool { return w[i].place < w[j].place }
+
+func (w waiters) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].index, w[j].index = i, j
+}
+
+func (w *waiters) Push(added any) {
+	entry := added.(*waiter) //nolint:errcheck,forcetypeassert // enter pushes nothing else
+	entry.index = len(*w)
+	*w = append(*w, entry)
+}
+
+func (w *waiters) Pop() any {
+	last := len(*w) - 1
+	entry := (*w)[last]
+	(*w)[last] = nil
+	*w = (*w)[:last]
+	entry.index = -1
+	return entry
+}
