@@ -2,21 +2,33 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/inflowhq/inflow/schemas"
 )
 
-// auditRows is the number of usage rows built at a time; it bounds memory, not the size of a commit.
-const auditRows = 4096
+const (
+	// auditRows is the number of usage rows built at a time; it bounds memory, not the size of a commit.
+	auditRows = 4096
+	// auditAttempts bounds how often a commit of usage is tried beside those of other runs.
+	auditAttempts = 10
+)
 
 // audit copies ended invocations from the ledger into the usage table, each exactly once: the mark names the
-// ledger and the sequence number it has come to.
+// ledger and the sequence number it has come to. Rows are written as calls end and committed in the rhythm of the
+// results. Its methods but poke are for one goroutine at a time.
 type audit struct {
-	options *Options
-	mark    string
-	wake    chan struct{}
-	builder *schemas.UsageBuilder
+	options   *Options
+	mark      string
+	wake      chan struct{}
+	due       atomic.Bool // a commit is wanted
+	builder   *schemas.UsageBuilder
+	from      schemas.Marks // of the usage table; nil before the first look
+	committed int64         // sequence number that the usage table has come to
+	written   int64         // and that its open epoch has
 }
 
 func newAudit(options *Options) *audit {
@@ -26,8 +38,11 @@ func newAudit(options *Options) *audit {
 	}
 }
 
-// poke says that a commit of results has just happened: a good moment for one of usage.
-func (a *audit) poke() {
+// poke says that calls have ended, and with commit that results were committed: a good moment for usage too.
+func (a *audit) poke(commit bool) {
+	if commit {
+		a.due.Store(true)
+	}
 	select {
 	case a.wake <- struct{}{}:
 	default: // it is awake already
@@ -46,7 +61,11 @@ func (a *audit) start(ctx context.Context, owner *sync.WaitGroup, fail context.C
 			case <-stopped:
 				return
 			case <-a.wake:
-				if err := a.copy(ctx); err != nil {
+				step := a.write
+				if a.due.Swap(false) {
+					step = a.commit
+				}
+				if err := step(ctx); err != nil {
 					fail(err)
 					return
 				}
@@ -62,46 +81,80 @@ func (a *audit) flush(ctx context.Context) error {
 	if a.options.Usage == nil {
 		return nil
 	}
-	if err := a.copy(ctx); err != nil {
-		return err
-	}
-	return a.options.Usage.Close(ctx)
+	return errors.Join(a.commit(ctx), a.options.Usage.Close(ctx))
 }
 
-func (a *audit) copy(ctx context.Context) error {
-	from, err := a.options.Usage.Marks(ctx)
-	if err != nil {
-		return err
+// write adds what has ended since to the usage table's open epoch.
+func (a *audit) write(ctx context.Context) error {
+	if a.from == nil {
+		if err := a.look(ctx); err != nil {
+			return err
+		}
 	}
-	after, upTo := from[a.mark], a.options.Ledger.Sequence()
-	if upTo <= after {
-		return nil
-	}
-	for invocation, err := range a.options.Ledger.Ended(after, upTo) {
+	upTo := a.options.Ledger.Sequence()
+	for invocation, err := range a.options.Ledger.Ended(a.written, upTo) {
 		if err != nil {
 			return err
 		}
 		a.builder.Append(invocation)
 		if a.builder.Len() >= auditRows {
-			if err := a.write(ctx); err != nil {
+			if err := a.writeBuilt(ctx); err != nil {
 				return err
 			}
 		}
 	}
-	if err := a.write(ctx); err != nil {
+	if err := a.writeBuilt(ctx); err != nil {
 		return err
 	}
-	if err := a.options.Usage.Commit(ctx, from, schemas.Marks{a.mark: upTo}); err != nil {
-		return err
-	}
-	return a.options.Ledger.Forget(upTo)
+	a.written = max(a.written, upTo)
+	return nil
 }
 
-func (a *audit) write(ctx context.Context) error {
+func (a *audit) writeBuilt(ctx context.Context) error {
 	if a.builder.Len() == 0 {
 		return nil
 	}
 	record := a.builder.NewRecord()
 	defer record.Release()
 	return a.options.Usage.Write(ctx, record)
+}
+
+// commit makes the open epoch visible. Runs with other ledgers may write the same usage table under the same job:
+// their commits move other marks, and this one is then made again behind theirs.
+func (a *audit) commit(ctx context.Context) error {
+	for attempt := 1; ; attempt++ {
+		if err := a.write(ctx); err != nil {
+			return err
+		}
+		if a.written == a.committed {
+			return nil
+		}
+		err := a.options.Usage.Commit(ctx, a.from, schemas.Marks{a.mark: a.written})
+		if err != nil && (!errors.Is(err, schemas.ErrFenced) || attempt == auditAttempts) {
+			return err
+		}
+		done := a.written
+		if err := a.look(ctx); err != nil { // also after a commit: the marks are other runs' as well
+			return err
+		}
+		if err == nil {
+			if a.committed != done {
+				return fmt.Errorf("the usage table is at %d of ledger %s after a commit of %d", a.committed, a.mark, done)
+			}
+			return a.options.Ledger.Forget(done)
+		}
+	}
+}
+
+// look finds out where the usage table stands. Whatever the open epoch held has to be written again.
+func (a *audit) look(ctx context.Context) error {
+	from, err := a.options.Usage.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	if from == nil {
+		from = schemas.Marks{}
+	}
+	a.from, a.committed, a.written = from, from[a.mark], from[a.mark]
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/inflowhq/inflow/pipeline/ledger"
 	"github.com/inflowhq/inflow/pipeline/limits"
@@ -47,6 +48,7 @@ type question struct {
 	estimate int64  // tokens, output included
 	history  []schemas.Attempt
 	attempt  int
+	line     *semaphore.Weighted // holds one of it until the first slot; nil afterwards
 }
 
 // sent is one attempt and what came of it.
@@ -150,6 +152,7 @@ func (c *chain) limit(admit, ctx context.Context, q *question, destination int, 
 	if err != nil {
 		return sent{err: err}
 	}
+	q.leaveLine()
 	out := c.observe(ctx, q, destination, action)
 	var tokens int64
 	var spent schemas.USD

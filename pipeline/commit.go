@@ -105,6 +105,7 @@ func (w *committer) write(ctx context.Context, b *batch) error {
 	}
 	w.rows += int64(b.rows)
 	w.size += schemas.RecordSize(record)
+	w.audit.poke(false)
 	return nil
 }
 
@@ -156,7 +157,7 @@ func (w *committer) commit(ctx context.Context) error {
 	w.options.Logger.InfoContext(ctx, "committed", "rows", w.rows, "marks", w.next.String(),
 		"took_ms", time.Since(started).Milliseconds())
 	w.marks, w.next, w.rows, w.size = w.next, nil, 0, 0
-	w.audit.poke()
+	w.audit.poke(true)
 	return nil
 }
 

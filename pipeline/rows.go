@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/inflowhq/inflow/pipeline/ledger"
 	"github.com/inflowhq/inflow/schemas"
@@ -47,6 +48,9 @@ func (b *batch) finish(i int, answer *schemas.Answer) {
 	}
 }
 
+// minLine is the least room for rows in line.
+const minLine = 64
+
 // asker takes single rows to their durable answers.
 type asker struct {
 	options *Options
@@ -56,6 +60,9 @@ type asker struct {
 	// where no two rows can be equal.
 	mu      sync.Mutex
 	flights map[ledger.Key]chan struct{}
+	// line holds the rows that were started and have not had a slot yet: enough that a free slot never waits, and
+	// no more, for each has its prompt and a goroutine.
+	line *semaphore.Weighted
 }
 
 func newAsker(options *Options, c *chain) (*asker, error) {
@@ -70,14 +77,16 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 	}
 	return &asker{
 		options: options, chain: c, digest: sha256.Sum256(shared), flights: make(map[ledger.Key]chan struct{}),
+		line: semaphore.NewWeighted(max(minLine, int64(options.Limits.Concurrency))),
 	}, nil
 }
 
-// ask brings the i-th selected row of b to its durable answer and finishes it there. It returns an error
-// where the row has none: the run is stopping, or has to.
+// ask brings the i-th selected row of b, which stands in line, to its durable answer and finishes it there. It
+// returns an error where the row has none: the run is stopping, or has to.
 func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 	q := a.question(b, b.row(i))
-	q.place = b.place + int64(i)
+	q.place, q.line = b.place+int64(i), a.line
+	defer q.leaveLine()
 	for {
 		answer, err := a.options.Ledger.Lookup(q.key)
 		if err != nil {
@@ -90,6 +99,7 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		if first {
 			break
 		}
+		q.leaveLine()
 		select {
 		case <-landed: // its answer is in the ledger now, or this row is next to ask
 		case <-admit.Done():
@@ -276,6 +286,14 @@ func reuseKey(from string, q *question) (key ledger.Key) {
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(q.batch.Offset+int64(q.row)))) //nolint:gosec // a hash
 	h.Sum(key[:0])
 	return key
+}
+
+// leaveLine makes room for another row to start.
+func (q *question) leaveLine() {
+	if q.line != nil {
+		q.line.Release(1)
+		q.line = nil
+	}
 }
 
 func (q *question) idempotencyKey() string { return hex.EncodeToString(q.key[:]) }

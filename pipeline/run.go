@@ -172,6 +172,8 @@ var errFinished = errors.New("finished")
 
 // read takes batches from the source and sends their rows on their way, as far as the window allows.
 func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<- *batch) error {
+	start, end := r.workers(admit, work)
+	defer end()
 	rows := int64(0)
 	for incoming, err := range r.options.Source.Read(admit, from) {
 		if err != nil {
@@ -200,16 +202,41 @@ func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<-
 			return nil
 		}
 		for i := range b.rows {
-			r.rows.Go(func() {
-				if err := r.asker.ask(admit, work, b, i); err != nil {
-					r.stop(err)
-					return
-				}
-				r.judge()
-			})
+			if r.asker.line.Acquire(admit, 1) != nil {
+				return nil
+			}
+			start(row{b, i})
 		}
 	}
 	return nil
+}
+
+// row is the i-th selected row of a batch.
+type row struct {
+	batch *batch
+	i     int
+}
+
+// workers returns what gives a row to a goroutine that has done with its last one, or to a new one where all are
+// busy: their number follows the rows under way, and a grown stack is grown once. end lets the idle ones go.
+func (r *run) workers(admit, work context.Context) (start func(row), end func()) {
+	next := make(chan row)
+	start = func(first row) {
+		select {
+		case next <- first:
+		default:
+			r.rows.Go(func() {
+				for each, more := first, true; more; each, more = <-next {
+					if err := r.asker.ask(admit, work, each.batch, each.i); err != nil {
+						r.stop(err)
+					} else {
+						r.judge()
+					}
+				}
+			})
+		}
+	}
+	return start, func() { close(next) }
 }
 
 // prepare chooses the batch's rows.

@@ -42,8 +42,8 @@ var errClosed = errors.New("the ledger is closed")
 const (
 	queueLength  = 4096     // appends waiting for the writer; more wait in Begin and Settle
 	groupLimit   = 2048     // appends in one batch, so that one sync never waits for an endless group
-	cacheBytes   = 16 << 20 // Pebble's block cache
-	memTableSize = 16 << 20 // Pebble's write buffer
+	cacheBytes   = 64 << 20 // Pebble's block cache, in which it also reserves its write buffers
+	memTableSize = 8 << 20  // Pebble's write buffer
 )
 
 // Key identifies a question of a row: what must be equal for an answer to serve again.
@@ -60,19 +60,21 @@ type Ledger struct {
 	finished chan struct{} // closed when the writer has ended
 	closing  sync.Once
 	durable  atomic.Int64 // last sequence number on disk
+	recent   recent
 	failure  atomic.Pointer[error]
 }
 
 // entry is one append. done is called exactly once, after the sync or the failure, from the writer: it must
 // not block.
 type entry struct {
-	begin    []byte // invocation id to note as about to be sent
-	ended    []byte // invocation id that ended
-	usage    []byte // its record
-	key      *Key
-	answer   []byte
-	noted    []byte // record of begin
-	complete func(error)
+	begin      []byte              // invocation id to note as about to be sent
+	noted      []byte              // its record
+	ended      []byte              // invocation id that ended
+	usage      []byte              // its record
+	invocation *schemas.Invocation // that ended
+	key        *Key
+	answer     []byte
+	complete   func(error)
 }
 
 // Open opens the ledger in dir, making it where there is none. Invocations that were on the wire when the
@@ -150,17 +152,23 @@ func (l *Ledger) ID() string { return l.id }
 func (l *Ledger) Sequence() int64 { return l.durable.Load() }
 
 // Lookup returns the answer kept under key, nil where there is none.
-func (l *Ledger) Lookup(key Key) (*schemas.Answer, error) {
-	value, closer, err := l.db.Get(answerKey(&key))
-	if errors.Is(err, pebble.ErrNotFound) {
-		return nil, nil //nolint:nilnil // no answer is an answer here, and the caller's common case
-	}
+//
+// Most keys have none. An iterator that seeks a prefix asks the filters of every level for that, while Get reads a
+// block of the lowest one.
+func (l *Ledger) Lookup(key Key) (answer *schemas.Answer, err error) {
+	scan, err := l.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
 		return nil, fmt.Errorf("ledger: look up: %w", err)
 	}
-	answer := new(schemas.Answer)
-	err = cbor.Unmarshal(value, answer)
-	if err := errors.Join(err, closer.Close()); err != nil {
+	defer func() { err = errors.Join(err, scan.Close()) }()
+	if !scan.SeekPrefixGE(answerKey(&key)) {
+		if err := scan.Error(); err != nil {
+			return nil, fmt.Errorf("ledger: look up: %w", err)
+		}
+		return nil, nil //nolint:nilnil // no answer is an answer here, and the caller's common case
+	}
+	answer = new(schemas.Answer)
+	if err := cbor.Unmarshal(scan.Value(), answer); err != nil {
 		return nil, fmt.Errorf("ledger: read an answer: %w", err)
 	}
 	return answer, nil
@@ -177,17 +185,17 @@ func (l *Ledger) Begin(ctx context.Context, invocation *schemas.Invocation) erro
 }
 
 // End closes an invocation whose outcome serves no row: it failed and another attempt follows, or it was cut
-// off. It returns when the record is durable.
+// off. It returns when the record is durable. The invocation must not change any more.
 func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error {
 	record, err := l.encode(invocation)
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{ended: []byte(invocation.InvocationID), usage: record})
+	return l.appendAndWait(ctx, entry{ended: []byte(invocation.InvocationID), usage: record, invocation: invocation})
 }
 
 // Settle closes an invocation together with the answer that it brought, both or neither, and returns when
-// they are durable.
+// they are durable. The invocation must not change any more.
 func (l *Ledger) Settle(
 	ctx context.Context, key Key, answer *schemas.Answer, invocation *schemas.Invocation,
 ) error {
@@ -199,7 +207,9 @@ func (l *Ledger) Settle(
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{ended: []byte(invocation.InvocationID), usage: record, key: &key, answer: kept})
+	return l.appendAndWait(ctx, entry{
+		ended: []byte(invocation.InvocationID), usage: record, invocation: invocation, key: &key, answer: kept,
+	})
 }
 
 // appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is
@@ -237,8 +247,29 @@ func (l *Ledger) append(ctx context.Context, e entry) error {
 	}
 }
 
-// Ended yields the ended invocations with sequence numbers in (after, upTo], in order.
+// Ended yields the ended invocations with sequence numbers in (after, upTo], in order: the last ones from memory.
 func (l *Ledger) Ended(after, upTo int64) iter.Seq2[*schemas.Invocation, error] {
+	return func(yield func(*schemas.Invocation, error) bool) {
+		for after < upTo {
+			if invocation := l.recent.at(after + 1); invocation != nil {
+				if after++; !yield(invocation, nil) {
+					return
+				}
+				continue
+			}
+			onDisk := min(upTo, max(after+1, l.recent.oldest()-1))
+			for invocation, err := range l.stored(after, onDisk) {
+				if !yield(invocation, err) || err != nil {
+					return
+				}
+			}
+			after = onDisk
+		}
+	}
+}
+
+// stored is Ended from disk.
+func (l *Ledger) stored(after, upTo int64) iter.Seq2[*schemas.Invocation, error] {
 	return func(yield func(*schemas.Invocation, error) bool) {
 		scan, err := l.db.NewIter(&pebble.IterOptions{LowerBound: usageKey(after + 1), UpperBound: usageKey(upTo + 1)})
 		if err != nil {
@@ -357,6 +388,13 @@ func (l *Ledger) commit(group []entry) error {
 		l.failure.Store(&err)
 		return err
 	}
+	ended := l.durable.Load()
+	for i := range group {
+		if group[i].ended != nil {
+			ended++
+			l.recent.add(ended, group[i].invocation)
+		}
+	}
 	l.durable.Store(sequence)
 	return batch.Close()
 }
@@ -409,7 +447,7 @@ func (l *Ledger) recover() error {
 		if err != nil {
 			return errors.Join(err, scan.Close())
 		}
-		group = append(group, entry{ended: []byte(invocation.InvocationID), usage: record})
+		group = append(group, entry{ended: []byte(invocation.InvocationID), usage: record, invocation: &invocation})
 	}
 	if err := errors.Join(scan.Error(), scan.Close()); err != nil || len(group) == 0 {
 		return err

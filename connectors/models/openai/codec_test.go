@@ -48,6 +48,7 @@ func FuzzDecode(f *testing.F) {
 		benchAnswer, `{}`, ``, `[]`, `<html>`, `{"choices":[{"message":{"content":[{"type":"text","text":"a"}]}}]}`,
 		`{"choices":[{"message":{"content":null,"refusal":"r"}}],"usage":{"prompt_tokens":-1}}`, `{"error":{"code":429}}`,
 		`{"choices":[{}],"usage":[]}`, `{"choices":[null],"usage":{}}`, `{"error":"x","choices":null}`, `{"choices":[{"message":{"content":`,
+		`{"choices":` + strings.Repeat("[", 20_000), `{"model":{"a":` + strings.Repeat(`{"a":`, 20_000),
 	} {
 		f.Add([]byte(seed))
 	}

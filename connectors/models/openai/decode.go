@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
+
+	"github.com/tidwall/gjson"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -15,64 +18,97 @@ const (
 	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
 )
 
-// completion is what is read of a chat completion.
+// completion is what is read of a chat completion. Reading it takes one look at the text for its grammar and one
+// for its fields: by reflection, this was a tenth of all that a row costs.
 type completion struct {
-	Model   string `json:"model"`
-	Choices []struct {
-		FinishReason string `json:"finish_reason"`
-		Message      struct {
-			Content   content         `json:"content"`
-			Refusal   string          `json:"refusal"`
-			ToolCalls json.RawMessage `json:"tool_calls"`
-		} `json:"message"`
-	} `json:"choices"`
-	Usage json.RawMessage `json:"usage"`
-	Error json.RawMessage `json:"error"`
+	model        string
+	choices      int
+	finishReason string // of the first choice, as all that follow
+	text         string
+	given        bool // the content is a text, not null and not absent
+	refusal      string
+	toolCalls    bool
+	usage        gjson.Result
+	failure      gjson.Result // an error object, as gateways send beside a 200
 }
 
-// content is a message's text: a string, or, from some servers, a list of parts of which the texts count.
-type content struct {
-	text  string
-	given bool // not null and not absent
+// read takes in a body that is JSON; ok is false where a field has another type than it must.
+func (c *completion) read(body []byte) (ok bool) {
+	ok = true
+	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "model":
+			c.model = plain(value, &ok)
+		case "usage":
+			c.usage = value
+		case "error":
+			c.failure = value
+		case "choices":
+			ok = ok && (value.IsArray() || value.Type == gjson.Null)
+			value.ForEach(func(_, choice gjson.Result) bool {
+				if c.choices++; c.choices == 1 {
+					c.readChoice(choice, &ok)
+				}
+				return ok
+			})
+		}
+		return ok
+	})
+	return ok
 }
 
-// UnmarshalJSON reads a string, a list of parts or null.
-func (c *content) UnmarshalJSON(data []byte) error {
-	switch data[0] {
-	case 'n':
-		return nil
-	case '"':
-		c.given = true
-		return json.Unmarshal(data, &c.text)
-	}
-	var parts []struct {
-		Type string `json:"type"`
-		Text string `json:"text"`
-	}
-	if err := json.Unmarshal(data, &parts); err != nil {
-		return err //nolint:wrapcheck // only its presence is looked at: its text may quote the answer
+func (c *completion) readChoice(choice gjson.Result, ok *bool) {
+	*ok = *ok && (choice.IsObject() || choice.Type == gjson.Null)
+	choice.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "finish_reason":
+			c.finishReason = plain(value, ok)
+		case "message":
+			*ok = *ok && (value.IsObject() || value.Type == gjson.Null)
+			value.ForEach(func(key, value gjson.Result) bool {
+				switch key.Str {
+				case "content":
+					c.readContent(value, ok)
+				case "refusal":
+					c.refusal = plain(value, ok)
+				case "tool_calls":
+					c.toolCalls = value.IsArray() && value.Get("0").Exists()
+				}
+				return *ok
+			})
+		}
+		return *ok
+	})
+}
+
+// readContent takes a string, or, from some servers, a list of parts of which the texts count.
+func (c *completion) readContent(content gjson.Result, ok *bool) {
+	if !content.IsArray() {
+		c.text, c.given = plain(content, ok), content.Type == gjson.String
+		return
 	}
 	var text strings.Builder
-	for i := range parts {
-		if parts[i].Type == "text" {
+	content.ForEach(func(_, part gjson.Result) bool {
+		if *ok = part.IsObject(); *ok && part.Get("type").Str == "text" {
 			c.given = true
-			text.WriteString(parts[i].Text)
+			text.WriteString(plain(part.Get("text"), ok))
 		}
-	}
+		return *ok
+	})
 	c.text = text.String()
-	return nil
 }
 
-type usage struct {
-	PromptTokens        *int64 `json:"prompt_tokens"`
-	CompletionTokens    int64  `json:"completion_tokens"`
-	TotalTokens         int64  `json:"total_tokens"`
-	PromptTokensDetails *struct {
-		CachedTokens *int64 `json:"cached_tokens"`
-	} `json:"prompt_tokens_details"`
-	CompletionTokensDetails *struct {
-		ReasoningTokens *int64 `json:"reasoning_tokens"`
-	} `json:"completion_tokens_details"`
+// plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
+// body, and is UTF-8 whatever the server sent, for a column of texts takes nothing else.
+func plain(value gjson.Result, ok *bool) string {
+	switch value.Type { //nolint:exhaustive // the others are no text
+	case gjson.String:
+		return strings.Clone(strings.ToValidUTF8(value.Str, "\uFFFD"))
+	case gjson.Null:
+		return ""
+	}
+	*ok = false
+	return ""
 }
 
 // decode reads a 2xx into the response. The usage is filled in beside an error too, for it was consumed;
@@ -88,72 +124,88 @@ func decode(call *wire.Call, answer *wire.Answer, response *schemas.Response) er
 		answer.PossiblyPaid = false
 		return call.Malformed(answer, errors.New("the answer is not JSON; a proxy or another service may stand at this URL"))
 	}
+	if !json.Valid(body) { // and not gjson.Valid, which has no bound on nesting
+		return call.Truncated(answer)
+	}
 	var got completion
-	if err := json.Unmarshal(body, &got); err != nil {
-		if !json.Valid(body) {
-			return call.Truncated(answer)
-		}
+	if !got.read(body) {
 		return call.Malformed(answer, errors.New("the answer is JSON, but no chat completion"))
 	}
-	response.Usage = readUsage(got.Usage)
-	if got.Model != "" {
-		response.Model = got.Model
+	response.Usage = readUsage(got.usage)
+	if got.model != "" {
+		response.Model = got.model
 	}
-	if len(got.Choices) == 0 {
-		if len(got.Error) > 0 && !bytes.Equal(got.Error, []byte("null")) {
+	if got.choices == 0 {
+		if got.failure.Exists() && got.failure.Type != gjson.Null {
 			return call.Refused(answer, wire.ParseProblem(body))
 		}
 		return call.Malformed(answer, errors.New("the answer holds no choices"))
 	}
-
-	choice := &got.Choices[0]
-	message := &choice.Message
-	response.Text = message.Content.text
+	response.Text = got.text
 	switch {
-	case message.Refusal != "":
+	case got.refusal != "":
 		return call.Rejected(answer, "refusal", errors.New("the model refused to answer"))
-	case choice.FinishReason == "content_filter":
+	case got.finishReason == "content_filter":
 		return call.Rejected(answer, "content_filter", errors.New("the provider's content filter withheld the answer"))
-	case choice.FinishReason == "length" && response.Text == "":
+	case got.finishReason == "length" && response.Text == "":
 		return call.Rejected(answer, "length", errors.New("the token limit was reached before any text; raise max_tokens or max_completion_tokens"))
-	case message.Content.given:
+	case got.given:
 		return nil
-	case len(message.ToolCalls) > 2 && message.ToolCalls[0] == '[':
+	case got.toolCalls:
 		return call.Rejected(answer, "tool_calls", errors.New("the model called a tool instead of answering"))
 	}
 	return call.Malformed(answer, errors.New("the answer's first choice has no content"))
 }
 
 // readUsage takes the provider's counts, or BasisNone where they are absent or cannot be true.
-func readUsage(raw json.RawMessage) schemas.Usage {
-	var got usage
+func readUsage(raw gjson.Result) schemas.Usage {
 	none := schemas.Usage{Basis: schemas.BasisNone}
-	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &got) != nil || got.PromptTokens == nil {
+	if !raw.IsObject() {
 		return none
 	}
-	counted := schemas.Usage{
-		InputTokens: *got.PromptTokens, OutputTokens: got.CompletionTokens, TotalTokens: got.TotalTokens,
-		Basis: schemas.BasisProvider,
+	counted := schemas.Usage{Basis: schemas.BasisProvider}
+	prompt, ok := (*int64)(nil), true
+	set := func(into *int64, value *int64) {
+		if value != nil {
+			*into = *value
+		}
 	}
-	if got.PromptTokensDetails != nil {
-		counted.CacheReadInputTokens = got.PromptTokensDetails.CachedTokens
+	raw.ForEach(func(key, value gjson.Result) bool {
+		switch key.Str {
+		case "prompt_tokens":
+			prompt = count(value, &ok)
+		case "completion_tokens":
+			set(&counted.OutputTokens, count(value, &ok))
+		case "total_tokens":
+			set(&counted.TotalTokens, count(value, &ok))
+		case "prompt_tokens_details":
+			counted.CacheReadInputTokens = count(value.Get("cached_tokens"), &ok)
+		case "completion_tokens_details":
+			counted.OutputReasoningTokens = count(value.Get("reasoning_tokens"), &ok)
+		}
+		return ok
+	})
+	if !ok || prompt == nil {
+		return none
 	}
-	if got.CompletionTokensDetails != nil {
-		counted.OutputReasoningTokens = got.CompletionTokensDetails.ReasoningTokens
-	}
+	counted.InputTokens = *prompt
 	if counted.TotalTokens == 0 {
 		counted.TotalTokens = counted.InputTokens + counted.OutputTokens
 	}
-	for _, count := range []*int64{
-		&counted.InputTokens, &counted.OutputTokens, &counted.TotalTokens,
-		counted.CacheReadInputTokens, counted.OutputReasoningTokens,
-	} {
-		if count != nil && (*count < 0 || *count > tokenLimit) {
-			return none
-		}
-	}
-	if len(raw) <= usageLimit {
-		counted.Raw = string(raw)
+	if len(raw.Raw) <= usageLimit {
+		counted.Raw = strings.ToValidUTF8(strings.Clone(raw.Raw), "\uFFFD")
 	}
 	return counted
+}
+
+// count is a number of tokens, nil where there is none; what no call can have counted is not ok.
+func count(value gjson.Result, ok *bool) *int64 {
+	if value.Type == gjson.Null { // absent as well
+		return nil
+	}
+	tokens, err := strconv.ParseInt(value.Raw, 10, 64)
+	if err != nil || tokens < 0 || tokens > tokenLimit {
+		*ok = false
+	}
+	return &tokens
 }
