@@ -117,7 +117,7 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		a.land(q.key)
 		return errors.Join(out.err, a.options.Ledger.End(settle, out.invocation))
 	}
-	answer := &schemas.Answer{Invocation: *kept(out.invocation), Error: out.invocation.Error}
+	answer := &schemas.Answer{Invocation: *out.invocation, Error: out.invocation.Error}
 	if out.err == nil {
 		answer.Text = out.response.Text
 	}
@@ -131,7 +131,7 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		a.finish(b, i, answer)
 		return nil
 	}
-	return a.settle(settle, q, i, answer, out.invocation)
+	return a.settle(settle, q, i, answer)
 }
 
 // exhausted reports whether a failure was tried until the retries ran out: it is then the row's error and
@@ -159,7 +159,8 @@ func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.A
 		a.finish(q.batch, i, again)
 		return nil
 	}
-	invocation := *from
+	mine := &schemas.Answer{Text: answer.Text, Error: answer.Error, Invocation: *from, Reused: true}
+	invocation := &mine.Invocation
 	origin, err := uuid.Parse(from.InvocationID)
 	if err != nil {
 		return fmt.Errorf("ledger: read an answer: %w", err)
@@ -173,14 +174,12 @@ func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.A
 	invocation.InputTokens, invocation.OutputTokens, invocation.TotalTokens = 0, 0, 0
 	invocation.CostUSD, invocation.BillableBasis = new(schemas.USD), schemas.BasisNone
 	invocation.Latency, invocation.Attempt = 0, 0
-	mine := &schemas.Answer{Text: answer.Text, Error: answer.Error, Invocation: *kept(&invocation), Reused: true}
-	return a.settle(ctx, q, i, mine, &invocation)
+	invocation.Attempts, invocation.ProviderUsage, invocation.IdempotencyKey = nil, "", ""
+	return a.settle(ctx, q, i, mine)
 }
 
-func (a *asker) settle(
-	ctx context.Context, q *question, i int, answer *schemas.Answer, invocation *schemas.Invocation,
-) error {
-	err := a.options.Ledger.Settle(ctx, q.key, answer, invocation)
+func (a *asker) settle(ctx context.Context, q *question, i int, answer *schemas.Answer) error {
+	err := a.options.Ledger.Settle(ctx, q.key, answer)
 	a.land(q.key)
 	if err != nil {
 		return err
@@ -304,12 +303,4 @@ func newRequestID() string {
 		panic(err)
 	}
 	return id.String()
-}
-
-// kept is what the results and a later reuse need of an invocation; the rest stands in the usage table.
-func kept(inv *schemas.Invocation) *schemas.Invocation {
-	small := *inv
-	small.Attempts, small.Destinations, small.EndpointTags = nil, nil, nil
-	small.Error, small.ProviderUsage, small.IdempotencyKey = nil, "", ""
-	return &small
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/inflowhq/inflow/pipeline"
@@ -27,6 +28,8 @@ const (
 )
 
 func main() {
+	// A reader of our output that goes away must not end a run that has paid for answers.
+	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.LookupEnv))
 }
 
@@ -37,18 +40,31 @@ func run(args []string, stdout, stderr io.Writer, lookupEnv func(string) (string
 	defer restore()
 	context.AfterFunc(ctx, restore)
 
-	app := &app{stdout: stdout, stderr: stderr, lookupEnv: lookupEnv}
+	app := &app{
+		name: calledAs(os.Args[0]), stdout: &printer{out: stdout}, stderr: &screen{out: stderr},
+		lookupEnv: lookupEnv, restoreSignals: restore,
+	}
 	root := app.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := errors.Join(root.ExecuteContext(ctx), app.stopProfile())
+	if err == nil {
+		err = app.stdout.err
+	}
 	if err == nil {
 		return exitDone
 	}
 	code := exitCode(err)
-	if !errors.Is(err, errPrinted) {
-		app.printError(err, code)
-	}
+	app.printError(err, code)
 	return code
+}
+
+// calledAs is what a person types to call this binary: the path where they gave one, its name where the shell
+// found it.
+func calledAs(path string) string {
+	if filepath.Base(path) != "inflow" || path == filepath.Base(path) {
+		return "inflow"
+	}
+	return quote(path)
 }
 
 // exitCode is the one place where an error becomes a number.
@@ -68,17 +84,32 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-var (
-	// errUsage is a wrong command line.
-	errUsage = errors.New("wrong usage")
-	// errPrinted marks an error that the command has shown already.
-	errPrinted = errors.New("shown")
-)
+// errUsage is a command line that cannot work as written.
+var errUsage = errors.New("wrong usage")
 
+// usageError is an errUsage that says no more than its text.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// Is makes it an errUsage.
+func (usageError) Is(target error) bool { return target == errUsage }
+
+func usagef(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
+
+// printError says what went wrong: for a program on one line, as all that it finds on stderr.
 func (a *app) printError(err error, code int) {
+	message := err.Error()
+	if code == exitInterrupted && !errors.Is(err, pipeline.ErrInterrupted) {
+		message = "interrupted" // before anything had begun that could be resumed
+	}
 	if a.output == outputJSON {
-		a.printJSON(a.stderr, map[string]any{"error": err.Error(), "exit_code": code})
+		line := struct {
+			Error    string `json:"error"`
+			ExitCode int    `json:"exit_code"`
+		}{message, code}
+		_ = encodeJSON(a.stderr, line, "") // nowhere is left to say that stderr is gone
 		return
 	}
-	_, _ = fmt.Fprintln(a.stderr, "inflow:", err) // nowhere is left to say that stderr is gone
+	_, _ = fmt.Fprintln(a.stderr, "inflow:", printable(message))
 }

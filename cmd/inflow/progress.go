@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
+	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/inflowhq/inflow/pipeline"
 )
@@ -16,62 +16,105 @@ import (
 const (
 	refreshEvery = 150 * time.Millisecond
 	logEvery     = 5 * time.Second
+	barWidth     = 24
 )
 
 // watch shows a run's progress until stop is called: a bar for a person, log lines for a file. total is -1
 // where nobody knows it.
-func (a *app) watch(ctx context.Context, stats *pipeline.Stats, total int64, logger *slog.Logger) (stop func()) {
+func (a *app) watch(ctx context.Context, stats *pipeline.Stats, total int64) (stop func()) {
 	started := time.Now()
-	if !a.terminal() {
-		return every(logEvery, func() {
-			cost, _ := stats.Cost()
-			logger.InfoContext(ctx, "progress", "rows", stats.Rows.Load(), "of", total, "committed", stats.Committed.Load(),
-				"rows_per_second", int64(float64(stats.Rows.Load())/time.Since(started).Seconds()),
-				"input_tokens", stats.InputTokens.Load(), "output_tokens", stats.OutputTokens.Load(),
-				"usd", cost.Dollars(), "errors", stats.Errors.Load(), "throttles", stats.Throttles.Load())
-		})
+	if !a.watched() {
+		logger := a.logger()
+		return every(logEvery, func() { logProgress(ctx, logger, stats, total, time.Since(started)) })
 	}
-	progress := mpb.New(mpb.WithOutput(a.stderr), mpb.WithAutoRefresh(), mpb.WithRefreshRate(refreshEvery), mpb.WithWidth(24))
-	done := func() int64 { return stats.Rows.Load() + stats.Skipped.Load() }
-	bar := progress.New(max(total, 0),
-		mpb.BarStyle().Lbound("").Filler("█").Tip("█").Padding("░").Rbound(""),
-		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string {
-			if total < 0 {
-				return fmt.Sprintf("%s rows ", count(stats.Rows.Load()))
-			}
-			return fmt.Sprintf("%s/%s rows ", count(done()), count(total))
-		})),
-		mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			return status(stats, done(), total, time.Since(started))
-		})))
-	stopRefresh := every(refreshEvery, func() { bar.SetCurrent(done()) })
+	draw := func(ended bool) {
+		a.stderr.show(frame(stats, total, time.Since(started), ended, a.stderr.width()-1))
+	}
+	draw(false)
+	stopDrawing := every(refreshEvery, func() { draw(false) })
 	return func() {
-		stopRefresh()
-		bar.SetCurrent(done())
-		bar.Abort(false) // it stays on the screen as it is
-		progress.Wait()
+		stopDrawing()
+		draw(true)
+		a.stderr.leave()
 	}
 }
 
-// status is the text behind the bar.
-func status(stats *pipeline.Stats, done, total int64, passed time.Duration) string {
-	rate := float64(done) / max(passed.Seconds(), 0.001)
-	text := fmt.Sprintf(" %s/s", count(int64(rate)))
-	if total > 0 && rate > 0 && done < total {
-		left := time.Duration(float64(total-done) / rate * float64(time.Second))
-		text += " · ETA " + left.Round(time.Second).String()
+func logProgress(ctx context.Context, logger *slog.Logger, stats *pipeline.Stats, total int64, passed time.Duration) {
+	spent, _ := stats.Cost()
+	rows := []slog.Attr{slog.Int64("rows", read(stats))}
+	if total >= 0 {
+		rows = append(rows, slog.Int64("of", total))
 	}
-	text += fmt.Sprintf(" · %s tokens", count(stats.InputTokens.Load()+stats.OutputTokens.Load()))
-	if cost, complete := stats.Cost(); complete {
-		text += " · " + dollars(cost.Dollars())
+	logger.LogAttrs(ctx, slog.LevelInfo, "progress", append(rows,
+		slog.Int64("committed", stats.Committed.Load()),
+		slog.Int64("rows_per_second", int64(rate(read(stats), passed))),
+		slog.Int64("input_tokens", stats.InputTokens.Load()), slog.Int64("output_tokens", stats.OutputTokens.Load()),
+		slog.String("usd", fmt.Sprintf("%.6f", spent.Dollars())),
+		slog.Int64("errors", stats.Errors.Load()), slog.Int64("throttles", stats.Throttles.Load()))...)
+}
+
+// read is the number of rows that are over and done with, those left out by the condition too.
+func read(stats *pipeline.Stats) int64 { return stats.Rows.Load() + stats.Skipped.Load() }
+
+func rate(rows int64, passed time.Duration) float64 {
+	return float64(rows) / max(passed.Seconds(), 0.001)
+}
+
+// frame is what a person sees of a run, in lines of width columns at the most: how far it is, and what it takes.
+func frame(stats *pipeline.Stats, total int64, passed time.Duration, ended bool, width int) []string {
+	done := read(stats)
+	perSecond := rate(done, passed)
+	rows := count(done) + " rows"
+	if total >= 0 {
+		rows = count(done) + "/" + count(total) + " rows"
 	}
-	if errors := stats.Errors.Load(); errors > 0 {
-		text += fmt.Sprintf(" · %s errors", count(errors))
+	far := []string{rows, count(int64(perSecond)) + "/s"}
+	switch {
+	case ended:
+		far = append(far, "in "+passed.Round(100*time.Millisecond).String())
+	case total >= 0 && perSecond > 0:
+		left := time.Duration(float64(max(0, total-done)) / perSecond * float64(time.Second))
+		far = append(far, "ETA "+left.Round(time.Second).String())
+	default:
+		far = append(far, "ETA unknown")
 	}
-	if throttles := stats.Throttles.Load(); throttles > 0 {
-		text += fmt.Sprintf(" · %s throttled", count(throttles))
+	spent, complete := stats.Cost()
+	took := []string{
+		counted(stats.InputTokens.Load()+stats.OutputTokens.Load(), "token"),
+		cost(spent.Dollars(), complete),
+		counted(stats.Errors.Load(), "error"),
+		counted(stats.Throttles.Load(), "throttle"),
 	}
-	return text
+	lines := flow(far, width)
+	if ahead := bar(done, total); len(lines) == 1 && ahead != "" && text.StringWidth(ahead+lines[0]) <= width {
+		lines[0] = ahead + lines[0]
+	}
+	return append(lines, flow(took, width)...)
+}
+
+// bar draws done out of total, and says it in per cent.
+func bar(done, total int64) string {
+	if total <= 0 {
+		return ""
+	}
+	share := min(1, float64(done)/float64(total))
+	filled := int(share * barWidth)
+	return strings.Repeat("█", filled) + strings.Repeat("░", barWidth-filled) + fmt.Sprintf(" %3d%%  ", int(share*100))
+}
+
+// flow sets parts one behind the other and begins a new line where the next one would not fit.
+func flow(parts []string, width int) []string {
+	const between = " · "
+	var lines []string
+	for _, part := range parts {
+		last := len(lines) - 1
+		if last >= 0 && text.StringWidth(lines[last]+between+part) <= width {
+			lines[last] += between + part
+			continue
+		}
+		lines = append(lines, snip(part, width))
+	}
+	return lines
 }
 
 // every calls do at an interval, from one goroutine, until the returned function has returned.
@@ -94,20 +137,4 @@ func every(interval time.Duration, do func()) (stop func()) {
 		close(quit)
 		owner.Wait()
 	}
-}
-
-// count writes a number with thousands apart.
-func count(n int64) string {
-	text := fmt.Sprint(n)
-	for at := len(text) - 3; at > 0 && text[at-1] != '-'; at -= 3 {
-		text = text[:at] + "," + text[at:]
-	}
-	return text
-}
-
-func dollars(amount float64) string {
-	if amount > 0 && amount < 1 {
-		return fmt.Sprintf("$%.6f", amount)
-	}
-	return fmt.Sprintf("$%.2f", amount)
 }

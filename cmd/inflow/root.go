@@ -1,18 +1,13 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"runtime/pprof"
 	"slices"
+	"strings"
 
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 const (
@@ -22,52 +17,81 @@ const (
 
 // app is what the commands share.
 type app struct {
-	stdout, stderr io.Writer
-	lookupEnv      func(string) (string, bool)
-	output         string
-	verbose        bool
-	cpuProfile     string
-	profile        *os.File
+	name      string // what a person types to call it
+	stdout    *printer
+	stderr    *screen
+	lookupEnv func(string) (string, bool)
+	// restoreSignals gives signals their ordinary effect back.
+	restoreSignals func()
+
+	output     string
+	verbose    bool
+	cpuProfile string
+	profile    *os.File
 }
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "inflow",
 		Short: "Batch inference over lakehouse tables: every row answered once, paid once, committed once",
-		Long: "Inflow reads rows from Delta tables or files, asks a model about each, and writes answers and an audit\n" +
-			"of every call back as Delta. Start with: inflow demo",
+		Long: "Inflow reads rows from Delta tables or files, asks a model about each, and writes\n" +
+			"answers and an audit of every call back as Delta. Start with: inflow demo",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			if !slices.Contains([]string{outputText, outputJSON}, a.output) {
-				return fmt.Errorf("%w: --output is text or json, not %q", errUsage, a.output)
+				return usagef("--output is text or json, not %q", a.output)
 			}
 			return a.startProfile()
 		},
-		PersistentPostRunE: func(*cobra.Command, []string) error { return a.stopProfile() },
+		Args: cobra.ArbitraryArgs,
+		RunE: group,
 	}
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", outputText, "what to print: text or json")
-	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log every commit and retry")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log every commit, also beside a progress bar")
 	flags.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	cobra.CheckErr(flags.MarkHidden("cpuprofile"))
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return fmt.Errorf("%w: %w\n  see: %s --help", errUsage, err, c.CommandPath())
+		return usagef("%v\n  see: %s --help", err, c.CommandPath())
 	})
 	root.AddCommand(a.demo(), a.init(), a.check(), a.plan(), a.runJob(), a.table(), a.usage(), a.version())
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Args, c.RunE = cobra.ArbitraryArgs, group
+		}
+	}
 	return root
 }
 
-// exactArgs is cobra's check with an error that becomes exit code 2.
-func exactArgs(count int) cobra.PositionalArgs {
+// group is a command that only holds others: it shows them, and refuses what is none of them.
+func group(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	c.SuggestionsMinimumDistance = 2
+	mend := "see: " + c.CommandPath() + " --help"
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		mend = "did you mean: " + c.CommandPath() + " " + strings.Join(near, ", ")
+	}
+	return usagef("%s has no command %q\n  %s", c.CommandPath(), args[0], mend)
+}
+
+// argCount is cobra's check of the number of arguments with an error that becomes exit code 2.
+func argCount(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
-		if len(args) != count {
-			return fmt.Errorf("%w: %s takes %d argument(s), got %d\n  usage: %s",
-				errUsage, c.CommandPath(), count, len(args), c.UseLine())
+		if least <= len(args) && len(args) <= most {
+			return nil
 		}
-		return nil
+		bound := ""
+		if least != most {
+			bound = "at most "
+		}
+		return usagef("%s takes %s%s, not %d\n  usage: %s",
+			c.CommandPath(), bound, counted(int64(most), "argument"), len(args), c.UseLine())
 	}
 }
 
@@ -91,16 +115,16 @@ func (a *app) stopProfile() error {
 	return a.profile.Close()
 }
 
-// terminal reports whether somebody watches stderr.
-func (a *app) terminal() bool {
-	file, ok := a.stderr.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd()))
+// watched reports whether a person watches stderr, on something that can move its cursor.
+func (a *app) watched() bool {
+	kind, _ := a.lookupEnv("TERM")
+	return a.stderr.width() > 0 && kind != "dumb"
 }
 
 // logger writes to stderr: warnings where a progress bar is drawn, and more where nobody watches.
 func (a *app) logger() *slog.Logger {
 	level := slog.LevelInfo
-	if a.terminal() {
+	if a.watched() {
 		level = slog.LevelWarn
 	}
 	if a.verbose {
@@ -111,36 +135,4 @@ func (a *app) logger() *slog.Logger {
 		return slog.New(slog.NewJSONHandler(a.stderr, options))
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, options))
-}
-
-func (a *app) printf(format string, args ...any) {
-	_, _ = fmt.Fprintf(a.stdout, format, args...) // a reader that went away wants no more
-}
-
-func (*app) printJSON(w io.Writer, value any) {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		_, _ = fmt.Fprintln(w, `{"error": "cannot be shown as JSON"}`)
-	}
-}
-
-// printTable draws rows under headers. Numbers stand to the right.
-func (a *app) printTable(headers []string, rows [][]any) {
-	writer := table.NewWriter()
-	style := table.StyleLight
-	style.Format.Header = text.FormatDefault
-	style.Options.DrawBorder = false
-	style.Options.SeparateColumns = false
-	writer.SetStyle(style)
-	header := make(table.Row, len(headers))
-	for i, name := range headers {
-		header[i] = name
-	}
-	writer.AppendHeader(header)
-	for _, row := range rows {
-		writer.AppendRow(row)
-	}
-	a.printf("%s\n", writer.Render())
 }

@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// Action is one line of a commit. Exactly one field is set; an action of a kind that this package does not know
-// has none.
+// Action is one line of a commit. One field is set; an action of a kind that this package does not know has none.
 type Action struct {
 	CommitInfo     *CommitInfo     `json:"commitInfo,omitempty"`
 	Protocol       *Protocol       `json:"protocol,omitempty"`
@@ -167,6 +166,17 @@ func decodeAction(line []byte) (Action, error) {
 }
 
 func (a *Action) validate() error {
+	kinds := 0
+	for _, there := range []bool{
+		a.CommitInfo != nil, a.Protocol != nil, a.Metadata != nil, a.Txn != nil, a.DomainMetadata != nil, a.Add != nil, a.Remove != nil,
+	} {
+		if there {
+			kinds++
+		}
+	}
+	if kinds > 1 {
+		return fmt.Errorf("%d actions on one line", kinds)
+	}
 	switch {
 	case a.Protocol != nil:
 		if a.Protocol.MinReaderVersion < 1 || a.Protocol.MinWriterVersion < 1 {

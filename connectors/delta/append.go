@@ -37,6 +37,7 @@ type Append struct {
 	txns    []Txn
 	// expect, if set, looks at the table's txns before each attempt and refuses to go on.
 	expect func(*state) error
+	failed error // of a Write, which may have left half a record in the files
 	ended  bool
 }
 
@@ -96,12 +97,16 @@ func newAppend(table *Table, base *state, options AppendOptions) (*Append, error
 // Schema returns the table's columns. Rows may leave out those that are nullable.
 func (a *Append) Schema() *arrow.Schema { return a.files.arrow }
 
-// Write adds the rows of record, which it does not retain. Files are written as they fill.
+// Write adds the rows of record, which it does not retain. Files are written as they fill. After a failure Commit
+// fails too.
 func (a *Append) Write(ctx context.Context, record arrow.Record) error {
 	if a.ended {
 		return errEnded
 	}
-	return a.files.write(ctx, record)
+	if a.failed == nil {
+		a.failed = a.files.write(ctx, record)
+	}
+	return a.failed
 }
 
 const errEnded = endedError("delta: the transaction has ended")
@@ -158,6 +163,9 @@ func (a *Append) discard(ctx context.Context) error {
 }
 
 func (a *Append) commit(ctx context.Context) (int64, error) {
+	if a.failed != nil {
+		return 0, classed(a.failed)
+	}
 	if err := a.files.close(ctx); err != nil {
 		return 0, classed(err)
 	}

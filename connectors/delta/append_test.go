@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +18,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"github.com/inflowhq/inflow/connectors/store"
-	"github.com/inflowhq/inflow/connectors/store/storetest"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -218,6 +219,62 @@ func TestWritesRefused(t *testing.T) {
 	contains(t, err, "text STRING is not in the table")
 }
 
+// Version 0 of a table whose log was cleaned is free, and yet there is a table.
+func TestCreateOverCleanedLog(t *testing.T) {
+	t.Parallel()
+	st := local(t)
+	cleanedTable(t, st)
+	_, err := Create(t.Context(), st, Definition{Schema: idsSchema()})
+	equal(t, errors.Is(err, fs.ErrExist), true)
+	_, err = st.Open(t.Context(), commitName(0))
+	equal(t, errors.Is(err, fs.ErrNotExist), true)
+}
+
+// An empty partition value means NULL, so a NOT NULL column cannot hold the empty text.
+func TestEmptyPartitionIsNull(t *testing.T) {
+	t.Parallel()
+	st := local(t)
+	schema := arrow.NewSchema([]arrow.Field{{Name: "p", Type: arrow.BinaryTypes.String}, {Name: "id", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil)
+	tx, err := Begin(t.Context(), st, AppendOptions{Create: &Definition{Schema: schema, PartitionBy: []string{"p"}}})
+	must(t, err)
+	record := fromJSON(t, schema, `[{"p":"x","id":1},{"p":"","id":2}]`)
+	defer record.Release()
+	contains(t, tx.Write(t.Context(), record), "the column p is NOT NULL")
+	// A part of the record was written: nothing of it may become visible.
+	_, err = tx.Commit(t.Context())
+	contains(t, err, "the column p is NOT NULL")
+	equal(t, len(listNames(t, st, "")), 0)
+	_, err = Open(t.Context(), st)
+	equal(t, errors.Is(err, fs.ErrNotExist), true)
+}
+
+func TestColumnTwiceInARecord(t *testing.T) {
+	t.Parallel()
+	st := local(t)
+	appendRows(t, st, ids(0, 1))
+	tx, err := Begin(t.Context(), st, AppendOptions{})
+	must(t, err)
+	twice := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}, {Name: "ID", Type: arrow.PrimitiveTypes.Int64}}, nil)
+	record := fromJSON(t, twice, `[{"id":1,"ID":2}]`)
+	defer record.Release()
+	contains(t, tx.Write(t.Context(), record), `"ID"`, "twice")
+	must(t, tx.Abort(t.Context()))
+}
+
+// A column whose name has a dot in it looks like a field of a struct. Neither may get the other's bounds.
+func TestStatisticsOfDottedNames(t *testing.T) {
+	t.Parallel()
+	st := local(t)
+	number := arrow.Field{Name: "b", Type: arrow.PrimitiveTypes.Int64, Nullable: true}
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "a", Type: arrow.StructOf(number), Nullable: true},
+		{Name: "a.b", Type: arrow.PrimitiveTypes.Int64, Nullable: true},
+	}, nil)
+	appendRows(t, st, fromJSON(t, schema, `[{"a":{"b":1},"a.b":100},{"a":{"b":2},"a.b":null}]`))
+	equal(t, open(t, st).Files()[0].Stats,
+		`{"numRecords":2,"minValues":{"a":{"b":1},"a.b":100},"maxValues":{"a":{"b":2},"a.b":100},"nullCount":{"a":{"b":0},"a.b":1}}`)
+}
+
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -266,7 +323,7 @@ func changed(what string) func(error) bool {
 func TestConcurrentAppenders(t *testing.T) {
 	t.Parallel()
 	st := local(t)
-	const writers, commits = 8, 50
+	const writers, commits = 8, 20
 	failures := make([]error, writers)
 	var group sync.WaitGroup
 	for w := range writers {
@@ -275,8 +332,36 @@ func TestConcurrentAppenders(t *testing.T) {
 	group.Wait()
 	must(t, errors.Join(failures...))
 
+	checkRace(t, st, writers, commits)
+}
+
+const racerCommits = 15
+
+// Processes share nothing but the folder, as two runs of one job do.
+func TestProcessesRace(t *testing.T) {
+	t.Parallel()
+	const writers = 4
+	folder := t.TempDir()
+	failures := make([]error, writers)
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			process := exec.CommandContext(t.Context(), os.Args[0], racerArgument, folder, strconv.Itoa(w))
+			if output, err := process.CombinedOutput(); err != nil {
+				failures[w] = fmt.Errorf("writer %d: %w\n%s", w, err, output)
+			}
+		})
+	}
+	group.Wait()
+	must(t, errors.Join(failures...))
+	checkRace(t, store.NewLocal(folder), writers, racerCommits)
+}
+
+// checkRace looks for every row of every writer once, in as many versions as there were commits.
+func checkRace(t *testing.T, st store.Store, writers, commits int) {
+	t.Helper()
 	s := open(t, st)
-	equal(t, s.Version(), writers*commits-1)
+	equal(t, s.Version(), int64(writers*commits-1))
 	rows, err := rowsOf(t.Context(), s, ScanOptions{Columns: []string{"id"}})
 	must(t, err)
 	equal(t, len(rows), writers*commits)
@@ -284,8 +369,9 @@ func TestConcurrentAppenders(t *testing.T) {
 	equal(t, len(slices.Compact(rows)), writers*commits)
 	for w := range writers {
 		version, _ := s.Txn(fmt.Sprint("writer", w))
-		equal(t, version, commits-1)
+		equal(t, version, int64(commits-1))
 	}
+	equal(t, len(listNames(t, st, ".parquet")), writers*commits)
 }
 
 // appendMany appends as one of several writers, all of which may create the table.
@@ -308,61 +394,6 @@ func appendMany(ctx context.Context, st store.Store, writer, commits int) error 
 		}
 	}
 	return nil
-}
-
-// Whatever operation fails, and whether it took effect or not, a commit stands whole or not at all, and what
-// Commit said agrees with the table.
-func TestFailEveryOperation(t *testing.T) {
-	t.Parallel()
-	begun := t.TempDir()
-	for i := range int64(9) { // the commits below are versions 9 and 10: one writes a checkpoint
-		appendRows(t, store.NewLocal(begun), ids(i, i+1))
-	}
-	for _, kind := range []struct{ after, lasting, ambiguous bool }{
-		{false, false, false},
-		{true, false, false},
-		{false, true, false},
-		{true, true, false},
-		{false, false, true},
-		{true, false, true},
-		{true, true, true},
-	} {
-		t.Run(fmt.Sprintf("%+v", kind), func(t *testing.T) {
-			t.Parallel()
-			for n := 1; ; n++ {
-				dir := t.TempDir()
-				must(t, os.CopyFS(dir, os.DirFS(begun)))
-				inner := store.NewLocal(dir)
-				failure := errors.New("disk on fire")
-				if kind.ambiguous {
-					failure = &schemas.Error{Class: schemas.Ambiguous, Err: failure}
-				}
-				faulty := storetest.FailNth(inner, n, failure)
-				faulty.AfterEffect, faulty.Lasting = kind.after, kind.lasting
-				err := appendTwice(t.Context(), faulty)
-
-				rows, scanErr := rowsOf(t.Context(), open(t, inner), ScanOptions{})
-				must(t, scanErr)
-				count := int64(len(rows)) - 9
-				txn, _ := open(t, inner).Txn("app")
-				if count != 0 && count != 5 && count != 10 || count/5 != txn {
-					t.Fatalf("operation %d: %d rows, txn %d", n, count, txn)
-				}
-				if err == nil && count != 10 {
-					t.Fatalf("operation %d: no error, %d rows", n, count)
-				}
-				if err != nil && count == 10 && schemas.ClassOf(err) != schemas.Ambiguous {
-					t.Fatalf("operation %d: both commits stand, and yet: %v", n, err)
-				}
-				// The table takes the next commit.
-				appendRows(t, inner, ids(100, 101))
-				if !faulty.Failed() {
-					must(t, err)
-					return
-				}
-			}
-		})
-	}
 }
 
 // lostAnswers is a store whose log entries land while the answer is lost, and whose log cannot be read then.
@@ -396,24 +427,4 @@ func TestUnknownOutcomeKeepsFiles(t *testing.T) {
 	_, err = tx.Commit(t.Context())
 	equal(t, schemas.ClassOf(err), schemas.Ambiguous)
 	equal(t, count(t, inner), 3)
-}
-
-func appendTwice(ctx context.Context, st store.Store) error {
-	for i := range int64(2) {
-		tx, err := Begin(ctx, st, AppendOptions{Create: &Definition{Schema: idsSchema()}})
-		if err != nil {
-			return err
-		}
-		record := ids(50+5*i, 55+5*i)
-		err = tx.Write(ctx, record)
-		record.Release()
-		if err != nil {
-			return errors.Join(err, tx.Abort(ctx))
-		}
-		tx.SetTxn("app", i+1)
-		if _, err := tx.Commit(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -202,7 +202,7 @@ func tombstoneRetention(interval string) time.Duration {
 		if err != nil || !known || count < 0 || time.Duration(count) > forever/unit {
 			return forever
 		}
-		total += time.Duration(count) * unit
+		total = min(total+time.Duration(count)*unit, forever)
 	}
 	return total
 }

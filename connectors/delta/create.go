@@ -35,6 +35,13 @@ func Create(ctx context.Context, st store.Store, definition Definition, options 
 	if err != nil {
 		return nil, err
 	}
+	// That version 0 is free does not say that there is no table: its log may have been cleaned.
+	if _, err := load(ctx, st, table.location, latest, false); !isNotExist(err) {
+		if err == nil {
+			err = fs.ErrExist
+		}
+		return nil, fmt.Errorf("delta: create: %w", err)
+	}
 	info := &CommitInfo{
 		Timestamp: table.now().UnixMilli(), Operation: "CREATE TABLE", EngineInfo: table.engine, IsBlindAppend: true,
 		TxnID: uuid.NewString(), OperationParameters: map[string]string{"partitionBy": jsonList(definition.PartitionBy)},
@@ -90,6 +97,7 @@ func (d *Definition) state(location string, now time.Time) (*state, error) {
 		configuration = map[string]string{}
 	}
 	s := newState(location, false)
+	s.seen = time.Now()
 	s.protocol = newProtocol(schema)
 	s.metadata = &Metadata{
 		ID: uuid.NewString(), Name: d.Name, Description: d.Description,

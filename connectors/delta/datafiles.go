@@ -129,10 +129,16 @@ func (d *dataFiles) columns(ctx context.Context, record arrow.Record) ([]arrow.A
 			return columns, err
 		}
 	}
+	seen := make(map[int]bool, len(columns))
 	for _, field := range record.Schema().Fields() {
-		if _, known := d.schema.field(field.Name); !known {
+		index, known := d.schema.field(field.Name)
+		if !known {
 			return columns, unknownColumn(d.schema, field.Name)
 		}
+		if seen[index] {
+			return columns, fmt.Errorf("delta: the column %q stands twice in the record (case does not count): %w", field.Name, schemas.ErrInvalid)
+		}
+		seen[index] = true
 	}
 	return columns, nil
 }
@@ -140,7 +146,7 @@ func (d *dataFiles) columns(ctx context.Context, record arrow.Record) ([]arrow.A
 // checkNulls enforces NOT NULL on a column and on the fields of structs in it.
 func checkNulls(column arrow.Array, field *Field, path string) error {
 	if !field.Nullable && column.NullN() > 0 {
-		return fmt.Errorf("delta: the column %s is NOT NULL and a row has NULL in it: %w", path, schemas.ErrInvalid)
+		return notNull(path)
 	}
 	structs, ok := column.(*array.Struct)
 	if !ok {
@@ -152,7 +158,7 @@ func checkNulls(column arrow.Array, field *Field, path string) error {
 		if !inner.Nullable && child.NullN() > 0 {
 			for row := range child.Len() {
 				if child.IsNull(row) && structs.IsValid(row) {
-					return fmt.Errorf("delta: the column %s.%s is NOT NULL and a row has NULL in it: %w", path, inner.Name, schemas.ErrInvalid)
+					return notNull(path + "." + inner.Name)
 				}
 			}
 		}
@@ -165,6 +171,10 @@ func checkNulls(column arrow.Array, field *Field, path string) error {
 	return nil
 }
 
+func notNull(path string) error {
+	return fmt.Errorf("delta: the column %s is NOT NULL and a row has NULL in it: %w", path, schemas.ErrInvalid)
+}
+
 // writePartitions writes each run of rows with the same partition values.
 func (d *dataFiles) writePartitions(ctx context.Context, columns []arrow.Array, rows int64) error {
 	var values []*string
@@ -175,6 +185,9 @@ func (d *dataFiles) writePartitions(ctx context.Context, columns []arrow.Array, 
 			value, err := partitionValue(columns[index], int(row))
 			if err != nil {
 				return fmt.Errorf("delta: partition column %s: %w", d.arrow.Field(index).Name, err)
+			}
+			if field := &d.schema.Fields[index]; value == nil && !field.Nullable { // an empty text is NULL here
+				return notNull(field.Name)
 			}
 			next[i] = value
 		}

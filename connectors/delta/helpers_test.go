@@ -18,6 +18,8 @@ const (
 	idSchema    = `{\"type\":\"struct\",\"fields\":[{\"name\":\"id\",\"type\":\"long\",\"nullable\":true,\"metadata\":{}}]}`
 	idMetadata  = `{"metaData":{"id":"5fba94ed-9794-4965-ba6e-6ee3c0d22af9","format":{"provider":"parquet","options":{}},"schemaString":"` + idSchema + `","partitionColumns":[],"configuration":{},"createdTime":1587968585495}}`
 	sparkCommit = `{"commitInfo":{"timestamp":1587968586154,"operation":"WRITE","operationParameters":{"mode":"ErrorIfExists","partitionBy":"[]"},"isBlindAppend":true,"operationMetrics":{"numFiles":"1"},"engineInfo":"Apache-Spark/3.5.0 Delta-Lake/3.2.0","txnId":"a"}}`
+	// vectorAdd has every field of an add.
+	vectorAdd = `{"add":{"path":"v.parquet","partitionValues":{},"size":5,"modificationTime":7,"dataChange":true,"stats":"{\"numRecords\":3}","tags":{"k":"v","n":null},"deletionVector":{"storageType":"u","pathOrInlineDv":"ab^-aqEH.-t@S}K{vb[*k^","offset":4,"sizeInBytes":40,"cardinality":2},"baseRowId":9,"defaultRowCommitVersion":1,"clusteringProvider":"liquid"}}`
 )
 
 func add(path string) string {
@@ -105,7 +107,12 @@ func fromJSON(t *testing.T, schema *arrow.Schema, rows string) arrow.Record {
 // appendRows commits one append and returns its version.
 func appendRows(t *testing.T, st store.Store, records ...arrow.Record) int64 {
 	t.Helper()
-	tx, err := Begin(t.Context(), st, AppendOptions{Create: &Definition{Schema: records[0].Schema()}})
+	return appendTo(t, st, &Definition{Schema: records[0].Schema()}, records...)
+}
+
+func appendTo(t *testing.T, st store.Store, table *Definition, records ...arrow.Record) int64 {
+	t.Helper()
+	tx, err := Begin(t.Context(), st, AppendOptions{Create: table})
 	must(t, err)
 	for _, record := range records {
 		must(t, tx.Write(t.Context(), record))

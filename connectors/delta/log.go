@@ -177,6 +177,7 @@ type listing struct {
 	first, last int64        // of the commits; -1: none
 	modified    map[int64]time.Time
 	v2          bool // there are V2 checkpoints, which are not read
+	anything    bool // the folder is not empty
 }
 
 func (l *listing) newest() int64 {
@@ -199,6 +200,7 @@ func listLog(ctx context.Context, st store.Store, from int64) (*listing, error) 
 		if err != nil {
 			return nil, fmt.Errorf("delta: list the log: %w", err)
 		}
+		out.anything = true
 		if strings.HasPrefix(object.Name, logFolder+"_") {
 			break // behind the versions: hints, sidecars, staged commits
 		}
@@ -254,7 +256,7 @@ func load(ctx context.Context, st store.Store, location string, version int64, f
 	if err != nil {
 		return nil, err
 	}
-	if hinted < 0 && listed.newest() < 0 && !listed.v2 {
+	if hinted < 0 && !listed.anything {
 		return nil, errNoTable(location)
 	}
 	s, err := loadListed(ctx, st, location, version, files, listed)
@@ -285,7 +287,7 @@ func loadListed(ctx context.Context, st store.Store, location string, version in
 		if listed.v2 {
 			return nil, &UnsupportedError{Feature: "v2Checkpoint"}
 		}
-		return nil, errors.New("delta: _last_checkpoint is there, but the log holds no version: restore the _delta_log folder")
+		return nil, errors.New("delta: there is a _delta_log, but the log holds no version: restore the folder, or delete it if no table is meant to be here")
 	}
 	if version == latest {
 		version = newest
@@ -317,7 +319,7 @@ func loadListed(ctx context.Context, st store.Store, location string, version in
 		return s, nil
 	}
 	if listed.v2 {
-		err = fmt.Errorf("%w; there are V2 checkpoints, which are not implemented", err)
+		return nil, &UnsupportedError{Feature: "v2Checkpoint", Detail: err.Error()}
 	}
 	return nil, errors.Join(append(failures, err)...)
 }
@@ -355,7 +357,7 @@ func (e outrunError) Error() string { return string(e) }
 // checkReach makes sure that the version behind s is absent because nobody committed it. Where s was read long
 // ago, it may be absent because log cleanup took it: whoever then commits it writes a version of the past.
 func checkReach(ctx context.Context, st store.Store, s *state) error {
-	if s.version < 0 || time.Since(s.seen) < maxStateAge {
+	if time.Since(s.seen) < maxStateAge {
 		return nil
 	}
 	listed, err := listLog(ctx, st, s.version)

@@ -88,20 +88,24 @@ func digits(text string, count int) (int64, bool) {
 //
 // location is the table's own URI or absolute folder, empty where it is not known.
 func resolvePath(path, location string) (string, error) {
-	relative := path
+	name, err := url.PathUnescape(path)
+	if err != nil {
+		return "", fmt.Errorf("%q is not a valid URI: %w", path, err)
+	}
 	if absolute := strings.HasPrefix(path, "/") || hasScheme(path); absolute {
 		if location == "" {
 			return "", fmt.Errorf("%q is an absolute path, and the location of the table is not known here", path)
 		}
-		inside, ok := strings.CutPrefix(canonicalURI(path), strings.TrimSuffix(canonicalURI(location), "/")+"/")
+		if hasScheme(location) { // a URI, and not a folder
+			if location, err = url.PathUnescape(location); err != nil {
+				return "", fmt.Errorf("the location %q of the table is not a valid URI: %w", location, err)
+			}
+		}
+		inside, ok := strings.CutPrefix(canonicalURI(name), strings.TrimSuffix(canonicalURI(location), "/")+"/")
 		if !ok {
 			return "", fmt.Errorf("%q lies outside of the table (a shallow clone?); copy its files into the table first", path)
 		}
-		relative = inside
-	}
-	name, err := url.PathUnescape(relative)
-	if err != nil {
-		return "", fmt.Errorf("%q is not a valid URI: %w", path, err)
+		name = inside
 	}
 	if !fs.ValidPath(name) || name == "." || strings.ContainsRune(name, 0) {
 		return "", fmt.Errorf("%q does not name a file inside the table", path)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/connectors/store/parquet"
 )
 
 func names(s *Snapshot) string {
@@ -89,10 +90,28 @@ func TestDamagedLogs(t *testing.T) {
 			t.Helper()
 			put(t, st, checkpointHint, `{"version":10,"size":1}`)
 		}, "the log holds no version"},
+		"corrupt hint alone": {func(t *testing.T, st store.Store) {
+			t.Helper()
+			put(t, st, checkpointHint, `{"version":`)
+		}, "the log holds no version"},
+		"part of a checkpoint alone": {func(t *testing.T, st store.Store) {
+			t.Helper()
+			put(t, st, checkpointPartName(10, 1, 2), "PAR1")
+		}, "the log holds no version"},
 		"V2 checkpoint alone": {func(t *testing.T, st store.Store) {
 			t.Helper()
 			put(t, st, logFolder+"00000000000000000010.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json", "{}")
 		}, "v2Checkpoint"},
+		"V2 checkpoint behind which the log was cleaned": {func(t *testing.T, st store.Store) {
+			t.Helper()
+			put(t, st, logFolder+"00000000000000000010.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet", "PAR1")
+			put(t, st, checkpointHint, `{"version":10,"size":1}`)
+			logOf(t, st, 10, whole, whole)
+		}, "v2Checkpoint"},
+		"two actions on one line": {func(t *testing.T, st store.Store) {
+			t.Helper()
+			logOf(t, st, 0, append(whole, strings.TrimSuffix(add("b.parquet"), "}")+","+remove("a.parquet")[1:]))
+		}, "00000000000000000000.json line 4: 2 actions"},
 		"cut JSON": {func(t *testing.T, st store.Store) {
 			t.Helper()
 			logOf(t, st, 0, whole, []string{`{"add":{"path":"b.par`})
@@ -134,6 +153,8 @@ func TestAbsolutePathsInside(t *testing.T) {
 		"file:/data/table/":  "/data/table/a%20b.parquet",
 		"abfss://c@acc/tab":  "abfss://c@acc/tab/a%20b.parquet",
 		"file:///data/table": "file:/data/table/a%20b.parquet",
+		"/data/my table%":    "file:///data/my%20table%25/a%20b.parquet",
+		"s3://b/my%20table":  "s3://b/my%20table/a%20b.parquet",
 	} {
 		name, err := resolvePath(path, location)
 		must(t, err)
@@ -204,6 +225,16 @@ func TestCheckpoints(t *testing.T) {
 			must(t, st.Delete(t.Context(), checkpointName(10)))
 		},
 	}
+	cases["multi-part, by kinds of action"] = func(t *testing.T, st store.Store) {
+		t.Helper()
+		split(t, st, checkpointName(10), checkpointPartName(10, 1, 2), "protocol", "metaData", "txn")
+		split(t, st, checkpointName(10), checkpointPartName(10, 2, 2), "add", "remove")
+		for version := range int64(11) {
+			must(t, st.Delete(t.Context(), commitName(version)))
+		}
+		must(t, st.Delete(t.Context(), checkpointName(10)))
+		sink(t, st, "p/") // which reads no adds
+	}
 	for name, damage := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,16 +255,40 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
+// split writes a file that has some of a checkpoint's columns.
+func split(t *testing.T, st store.Store, from, to string, columns ...string) {
+	t.Helper()
+	reader, err := st.Open(t.Context(), from)
+	must(t, err)
+	defer func() { must(t, reader.Close()) }()
+	file, err := parquet.Open(reader)
+	must(t, err)
+	object, err := st.Create(t.Context(), to)
+	must(t, err)
+	var writer *parquet.Writer
+	for record, err := range file.Read(t.Context(), columns, 0, 1000) {
+		must(t, err)
+		if writer == nil {
+			writer, err = parquet.NewWriter(object, record.Schema(), parquet.WriterOptions{})
+			must(t, err)
+		}
+		must(t, writer.Write(record))
+		record.Release()
+	}
+	_, err = writer.Close()
+	must(t, err)
+	must(t, object.Commit(t.Context()))
+}
+
 // A checkpoint keeps everything that the log said and that is not expired.
 func TestCheckpointKeepsEverything(t *testing.T) {
 	t.Parallel()
 	st := local(t)
 	protocol := `{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],"writerFeatures":["deletionVectors","domainMetadata","appendOnly"]}}`
-	vector := `{"add":{"path":"v.parquet","partitionValues":{},"size":5,"modificationTime":7,"dataChange":true,"stats":"{\"numRecords\":3}","tags":{"k":"v","n":null},"deletionVector":{"storageType":"u","pathOrInlineDv":"ab^-aqEH.-t@S}K{vb[*k^","offset":4,"sizeInBytes":40,"cardinality":2},"baseRowId":9,"defaultRowCommitVersion":1,"clusteringProvider":"liquid"}}`
 	logOf(t, st, 0,
 		[]string{protocol, strings.Replace(idMetadata, `"configuration":{}`, `"configuration":{"delta.deletedFileRetentionDuration":"interval 36500 days","x":"y"}`, 1), add("v.parquet")},
 		[]string{
-			vector, remove("v.parquet"), `{"txn":{"appId":"a/b","version":5,"lastUpdated":6}}`,
+			vectorAdd, remove("v.parquet"), `{"txn":{"appId":"a/b","version":5,"lastUpdated":6}}`,
 			`{"domainMetadata":{"domain":"d","configuration":"{}","removed":false}}`, `{"domainMetadata":{"domain":"gone","configuration":"{}","removed":true}}`,
 		},
 	)

@@ -199,6 +199,33 @@ func TestSinkOutrunByCleanup(t *testing.T) {
 	equal(t, open(t, st).Version(), 12)
 }
 
+// A sink that found no table, and slept while one was made and its log cleaned, must not make version 0 anew.
+func TestSinkOutrunBeforeItsTable(t *testing.T) {
+	t.Parallel()
+	st := local(t)
+	s := sink(t, st, "p/")
+	write(t, s, 0, 1)
+	cleanedTable(t, st)
+	s.epoch.base.seen = time.Time{}
+	contains(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}), "cleaned up past")
+	equal(t, count(t, st), 12)
+	write(t, s, 0, 1)
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}))
+	equal(t, open(t, st).Version(), 12)
+	equal(t, count(t, st), 13)
+}
+
+// cleanedTable is at version 11; its log begins at 10.
+func cleanedTable(t *testing.T, st store.Store) {
+	t.Helper()
+	for i := range int64(12) {
+		appendRows(t, st, ids(100+i, 101+i))
+	}
+	for version := range int64(10) {
+		must(t, st.Delete(t.Context(), commitName(version)))
+	}
+}
+
 // Someone changed the table's columns while the sink ran: the epoch fails whole, and the next one sees it.
 func TestSinkMeetsNewColumns(t *testing.T) {
 	t.Parallel()

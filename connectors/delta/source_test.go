@@ -1,12 +1,16 @@
 package delta
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow/go/v17/arrow"
+
 	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/connectors/store/parquet"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -140,6 +144,42 @@ func TestSourceRefuses(t *testing.T) {
 			}
 			contains(t, failure, test.says...)
 		})
+	}
+}
+
+// Other writers order the columns of a file as they like, spell them in another case, leave columns out, and
+// write some that the table has no more.
+func TestFilesOfOthers(t *testing.T) {
+	t.Parallel()
+	nullable := func(name string, dataType arrow.DataType) arrow.Field {
+		return arrow.Field{Name: name, Type: dataType, Nullable: true}
+	}
+	st := local(t)
+	_, err := Create(t.Context(), st, Definition{PartitionBy: []string{"p"}, Schema: arrow.NewSchema([]arrow.Field{
+		nullable("id", arrow.PrimitiveTypes.Int64), nullable("s", arrow.StructOf(nullable("x", arrow.PrimitiveTypes.Int64), nullable("y", arrow.BinaryTypes.String))),
+		nullable("p", arrow.FixedWidthTypes.Date32), nullable("late", arrow.ListOf(arrow.BinaryTypes.String)), nullable("more", arrow.MapOf(arrow.BinaryTypes.String, arrow.PrimitiveTypes.Int64)),
+	}, nil)})
+	must(t, err)
+	record := fromJSON(t, arrow.NewSchema([]arrow.Field{
+		nullable("dropped", arrow.PrimitiveTypes.Float64), nullable("S", arrow.StructOf(nullable("Y", arrow.BinaryTypes.String))), nullable("ID", arrow.PrimitiveTypes.Int32),
+	}, nil), `[{"dropped":1,"S":{"Y":"a"},"ID":7},{"dropped":1,"S":null,"ID":null}]`)
+	defer record.Release()
+	var out bytes.Buffer
+	writer, err := parquet.NewWriter(&out, record.Schema(), parquet.WriterOptions{})
+	must(t, err)
+	must(t, writer.Write(record))
+	_, err = writer.Close()
+	must(t, err)
+	put(t, st, "p=x y/1+2.parquet", out.String())
+	logOf(t, st, 1, []string{strings.Replace(add("p=x%20y/1+2.parquet"), `"partitionValues":{}`, `"partitionValues":{"P":"2024-02-29"}`, 1)})
+	for _, batchRows := range []int{1, 100} {
+		rows, err := rowsOf(t.Context(), open(t, st), ScanOptions{BatchRows: batchRows})
+		must(t, err)
+		equal(t, strings.Join(rows, "\n"), `{"id":7,"late":null,"more":null,"p":"2024-02-29","s":{"x":null,"y":"a"}}`+"\n"+
+			`{"id":null,"late":null,"more":null,"p":"2024-02-29","s":null}`)
+		bare, err := rowsOf(t.Context(), open(t, st), ScanOptions{BatchRows: batchRows, Columns: []string{"late", "p"}})
+		must(t, err)
+		equal(t, strings.Join(bare, " "), strings.Repeat(` {"late":null,"p":"2024-02-29"}`, 2)[1:])
 	}
 }
 

@@ -57,7 +57,7 @@ type fileStats struct {
 func (r statsRules) encode(written parquet.Statistics) (string, error) {
 	out := fileStats{NumRecords: written.Rows}
 	leaf := 0
-	out.MinValues, out.MaxValues, out.NullCount = r.level(written, r.schema, "", false, &leaf)
+	out.MinValues, out.MaxValues, out.NullCount = r.level(written.Columns, r.schema, "", false, &leaf)
 	text, err := json.Marshal(out)
 	if err != nil {
 		return "", fmt.Errorf("delta: encode statistics: %w", err)
@@ -66,14 +66,14 @@ func (r statsRules) encode(written parquet.Statistics) (string, error) {
 }
 
 // level mirrors one struct of the schema. Lists and maps only count their NULLs, as readers expect.
-func (r statsRules) level(written parquet.Statistics, schema *DataType, path string, silent bool, leaf *int) (least, greatest, nulls map[string]any) {
+func (r statsRules) level(written map[string]parquet.ColumnStatistics, schema *DataType, path string, silent bool, leaf *int) (least, greatest, nulls map[string]any) {
 	least, greatest, nulls = map[string]any{}, map[string]any{}, map[string]any{}
 	for i := range schema.Fields {
 		field := &schema.Fields[i]
 		name := path + field.Name
 		quiet := silent || path == "" && r.silent != nil && r.silent(field.Name)
 		if field.Type.Name == typeStruct {
-			innerLeast, innerGreatest, innerNulls := r.level(written, &field.Type, name+".", quiet, leaf)
+			innerLeast, innerGreatest, innerNulls := r.level(written[field.Name].Fields, &field.Type, name+".", quiet, leaf)
 			keep(least, field.Name, innerLeast)
 			keep(greatest, field.Name, innerGreatest)
 			keep(nulls, field.Name, innerNulls)
@@ -81,7 +81,7 @@ func (r statsRules) level(written parquet.Statistics, schema *DataType, path str
 		}
 		wanted := r.wants(name, *leaf)
 		*leaf += field.Type.leaves()
-		column, known := written.Columns[name]
+		column, known := written[field.Name]
 		if !wanted || !known {
 			continue
 		}

@@ -89,7 +89,7 @@ func (t *Table) Snapshot(ctx context.Context) (*Snapshot, error) {
 	snapshot := &Snapshot{state: s, table: t}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.current == nil || t.current.state.version < s.version {
+	if t.current == nil || t.current.state.version <= s.version { // also one that was seen later
 		t.current = snapshot
 	}
 	return snapshot, nil

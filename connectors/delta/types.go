@@ -350,9 +350,6 @@ func typeOf(dataType arrow.DataType) (*DataType, error) {
 	case *arrow.ListType:
 		element, err := typeOf(typed.Elem())
 		return &DataType{Name: typeArray, Element: element, ElementsMayBeNull: typed.ElemField().Nullable}, err
-	case *arrow.LargeListType:
-		element, err := typeOf(typed.Elem())
-		return &DataType{Name: typeArray, Element: element, ElementsMayBeNull: typed.ElemField().Nullable}, err
 	}
 	return nil, fmt.Errorf("the Arrow type %s has no Delta type", dataType)
 }

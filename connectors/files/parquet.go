@@ -59,6 +59,9 @@ func (s *Source) parquetRows(ctx context.Context, object found, done int64) iter
 			yield(nil, errShrunk(object.name, file.NumRows(), done))
 			return
 		}
+		if file.NumRows() == done {
+			return // whatever its columns are
+		}
 		if err := s.agrees(object.name, file.Schema()); err != nil {
 			stopped = true
 			yield(nil, err)
@@ -91,8 +94,13 @@ func (s *Source) agrees(name string, schema *arrow.Schema) error {
 			differing = append(differing, fmt.Errorf("column %q is %s, not %s", want.Name, got.Type, want.Type))
 		}
 	}
+	for _, got := range schema.Fields() {
+		if s.strict && !s.schema.HasField(got.Name) {
+			differing = append(differing, fmt.Errorf("column %q is new", got.Name))
+		}
+	}
 	if differing == nil {
 		return nil
 	}
-	return fmt.Errorf("files: %s differs from the files before it: %w: %w", name, errors.Join(differing...), schemas.ErrInvalid)
+	return fmt.Errorf("files: %s differs from the files before it: name columns that all have, or read the others apart: %w: %w", name, errors.Join(differing...), schemas.ErrInvalid)
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/google/uuid"
@@ -23,6 +25,13 @@ const (
 	markKey   = "inflow.mark:"
 	commitKey = "inflow.commit"
 )
+
+// maxMarksBytes bounds the marks of one file, well below what a footer may hold: a footer that is too large to
+// be read again would be the folder's end.
+const maxMarksBytes = 32 << 20
+
+// settleTimeout bounds how long a commit whose answer was lost is looked for.
+const settleTimeout = 30 * time.Second
 
 // SinkOptions say where rows go.
 type SinkOptions struct {
@@ -58,18 +67,29 @@ type last struct {
 	metadata map[string]string
 }
 
-// Check tells whether rows could be written: whether the folder takes files, and whether its rows have the
-// same columns.
+// Check tells whether a commit can work: whether Parquet holds the columns, whether the folder's rows have the
+// same ones, and whether the folder takes files. It leaves nothing behind.
 func (s *Sink) Check(ctx context.Context) error {
+	if _, err := s.writer(io.Discard); err != nil {
+		return err
+	}
 	if _, err := s.last(ctx); err != nil {
 		return err
 	}
-	probe, err := s.options.Store.Create(ctx, partName(1))
+	name := "_inflow_check_" + uuid.NewString()
+	probe, err := s.options.Store.Create(ctx, name)
 	if err != nil {
 		return fmt.Errorf("files: the folder does not take files: %w", err)
 	}
-	if err := probe.Abort(); err != nil {
-		return fmt.Errorf("files: %w", err)
+	_, err = probe.Write([]byte("check"))
+	if err == nil {
+		err = probe.CommitIfAbsent(ctx) // what a commit needs, and not every file system has
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("files: the folder does not take files: %w", err), probe.Abort(), s.options.Store.Delete(ctx, name))
+	}
+	if err := s.options.Store.Delete(ctx, name); err != nil {
+		return fmt.Errorf("files: nothing can be deleted from the folder: %w", err)
 	}
 	return nil
 }
@@ -105,12 +125,20 @@ func (s *Sink) begin(ctx context.Context, number int64) error {
 	if err != nil {
 		return fmt.Errorf("files: %w", err)
 	}
-	rows, err := parquet.NewWriter(object, s.options.Schema, parquet.WriterOptions{NoStatistics: s.options.NoStatistics})
+	rows, err := s.writer(object)
 	if err != nil {
 		return errors.Join(err, object.Abort())
 	}
 	s.object, s.rows, s.number, s.commit = object, rows, number, uuid.NewString()
 	return nil
+}
+
+func (s *Sink) writer(to io.Writer) (*parquet.Writer, error) {
+	rows, err := parquet.NewWriter(to, s.options.Schema, parquet.WriterOptions{NoStatistics: s.options.NoStatistics})
+	if err != nil {
+		return nil, fmt.Errorf("files: %w", err)
+	}
+	return rows, nil
 }
 
 // Commit makes the rows since the last commit, and to as the marks, durable as one file. Where the marks are
@@ -143,34 +171,54 @@ func (s *Sink) settle(ctx context.Context, from, to schemas.Marks) error {
 	if s.number != newest.number+1 {
 		return fmt.Errorf("files: %s is there already: another run writes to this folder: %w", partName(newest.number), schemas.ErrFenced)
 	}
-	for key, value := range newest.metadata {
-		if mark, ok := strings.CutPrefix(key, markKey); ok && !strings.HasPrefix(mark, s.options.Prefix) {
-			s.rows.SetMetadata(key, value)
-		}
+	size := 0
+	for key, value := range s.footer(newest, to) {
+		s.rows.SetMetadata(key, value)
+		size += len(key) + len(value)
 	}
-	for name, count := range to {
-		s.rows.SetMetadata(markKey+s.options.Prefix+name, strconv.FormatInt(count, 10))
+	if size > maxMarksBytes {
+		return fmt.Errorf("files: the marks take %d bytes, more than %d fit: begin a new folder under a new job name: %w", size, maxMarksBytes, schemas.ErrInvalid)
 	}
-	s.rows.SetMetadata(commitKey, s.commit)
 	if _, err := s.rows.Close(); err != nil {
 		return fmt.Errorf("files: %w", err)
 	}
 	return s.place(ctx)
 }
 
-// place gives the file its name. An error may hide that it took effect; the commit's identity tells.
+// footer is what the file in progress says of itself: the marks of all jobs, and its identity.
+func (s *Sink) footer(newest last, to schemas.Marks) map[string]string {
+	metadata := map[string]string{commitKey: s.commit}
+	for key, value := range newest.metadata {
+		if mark, ok := strings.CutPrefix(key, markKey); ok && !strings.HasPrefix(mark, s.options.Prefix) {
+			metadata[key] = value
+		}
+	}
+	for name, count := range to {
+		metadata[markKey+s.options.Prefix+name] = strconv.FormatInt(count, 10)
+	}
+	return metadata
+}
+
+// place gives the file its name. An error may hide that it took effect: the identity of the commit that has the
+// name tells. Where that cannot be read either, the error is Ambiguous and the next run's Marks tell.
 func (s *Sink) place(ctx context.Context) error {
 	err := s.object.CommitIfAbsent(ctx)
 	if err == nil {
 		return nil
 	}
-	if present, readErr := s.read(ctx, s.number); readErr == nil && present.metadata[commitKey] == s.commit {
+	name := partName(s.number)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout) // also when ctx has ended
+	defer cancel()
+	present, readErr := s.read(ctx, s.number)
+	switch {
+	case readErr == nil && present.metadata[commitKey] == s.commit:
 		return nil
+	case readErr == nil:
+		return fmt.Errorf("files: %s: another run was faster: %w: %w", name, schemas.ErrFenced, err)
+	case errors.Is(readErr, fs.ErrNotExist) && schemas.ClassOf(err) != schemas.Ambiguous:
+		return fmt.Errorf("files: %w", err)
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("files: %s: another run was faster: %w: %w", partName(s.number), schemas.ErrFenced, err)
-	}
-	return fmt.Errorf("files: %w", err)
+	return &schemas.Error{Op: "files: commit " + name, Class: schemas.Ambiguous, Code: "commit_unknown", Err: errors.Join(err, readErr)}
 }
 
 // Close discards what is not committed. The sink can be used again.
@@ -194,8 +242,8 @@ func (s *Sink) marks(newest last) (schemas.Marks, error) {
 			continue
 		}
 		count, err := strconv.ParseInt(value, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("files: %s: mark %q is no number: %w", partName(newest.number), name, schemas.ErrInvalid)
+		if err != nil || count < 0 {
+			return nil, fmt.Errorf("files: %s: mark %q is no count of rows: %w", partName(newest.number), name, schemas.ErrInvalid)
 		}
 		if marks == nil {
 			marks = make(schemas.Marks)
@@ -284,5 +332,5 @@ func partNumber(name string) (int64, bool) {
 		return 0, false
 	}
 	number, err := strconv.ParseInt(digits, 10, 64)
-	return number, err == nil && number > 0
+	return number, err == nil && number > 0 && partName(number) == name // ParseInt takes a sign too
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/inflowhq/inflow/connectors/store"
 	"github.com/inflowhq/inflow/schemas"
@@ -32,6 +33,8 @@ const (
 	// sampleRows and sampleBytes bound what the types of text files are inferred from.
 	sampleRows  = 1000
 	sampleBytes = 32 << 20
+	// maxColumns bounds the columns of a source and the keys of a row.
+	maxColumns = 10_000
 	// maxFiles bounds the files of one source: each has a mark, and every commit stores all marks.
 	maxFiles = 100_000
 )
@@ -49,33 +52,37 @@ const (
 // SourceOptions choose files and columns.
 type SourceOptions struct {
 	Store store.Store
-	// Patterns name the files relative to the store: path.Match's wildcards, and ** for any folders.
+	// Patterns name the files relative to the store: path.Match's wildcards, and ** for any folders. As in a
+	// shell, no wildcard stands for a name that begins with a dot.
 	Patterns []string
 	// Format is that of every file; empty means each file's extension tells.
 	Format Format
 	// Columns are the columns to read, in this order; nil means all.
 	Columns []string
-	// Schema gives the types of text files instead of inferring them.
-	Schema *arrow.Schema
 	// BatchRows is the most rows of a batch; 0 means 1024.
 	BatchRows int
 }
 
 // Source reads the rows of files, file by file in name order. Its marks are one a file: the name, relative to
-// the store, and how many of the file's rows are done.
+// the store, and how many of the file's rows are done. It reads the files that were there when it was made, each
+// to the end that it has when it is opened. A file may grow; it must be whole at any time, so write it elsewhere
+// and move it in, since half a CSV field looks like a field.
 //
 // The types of text files are inferred from the first 1000 rows: BOOLEAN, BIGINT, DOUBLE, DATE, TIMESTAMP
 // (with a zone in UTC, without one as it stands; cut to microseconds) and STRING. What is of several types is
 // a STRING, and so are nested JSON values, as their JSON text, and numbers that would not read back the same,
-// "007" or more than 64 bits. A missing key, a JSON null and an empty CSV field are NULL. A row that does not
-// fit ends the sequence with an error that names file, line and column; no row is dropped.
+// "007" or more than 64 bits. A missing key, a JSON null and an empty CSV field are NULL; line breaks within a
+// CSV field come out as \n. A row that does not fit ends the sequence with an error that names file, line and
+// column and stands behind all rows before; no row is dropped.
 //
 // A Source is safe for concurrent use.
 type Source struct {
 	options SourceOptions
+	files   []found
 	schema  *arrow.Schema
-	// strict refuses JSON keys that are no columns: the types were inferred and nobody chose columns.
+	// strict refuses columns that the schema lacks: nobody chose columns.
 	strict bool
+	memory memory.Allocator // of text rows
 }
 
 // NewSource finds the files and the schema. No file at all is schemas.ErrInvalid: nothing would tell the
@@ -86,24 +93,25 @@ func NewSource(ctx context.Context, options SourceOptions) (*Source, error) {
 		return nil, fmt.Errorf("files: give at least one pattern and no negative batch size: %w", schemas.ErrInvalid)
 	}
 	for _, pattern := range options.Patterns {
-		if _, err := match(pattern, "x"); err != nil {
-			return nil, fmt.Errorf("files: pattern %q: %w: %w", pattern, err, schemas.ErrInvalid)
+		for part := range strings.SplitSeq(pattern, "/") { // match looks no further than the first part that differs
+			if _, err := path.Match(part, ""); err != nil {
+				return nil, fmt.Errorf("files: pattern %q: %w: close the [ or write \\[ for the character: %w", pattern, err, schemas.ErrInvalid)
+			}
 		}
 	}
-	s := &Source{options: options, schema: options.Schema, strict: options.Schema == nil && options.Columns == nil}
-	found, err := s.files(ctx)
+	s := &Source{options: options, strict: options.Columns == nil, memory: memory.NewGoAllocator()}
+	var err error
+	if s.files, err = list(ctx, options); err != nil {
+		return nil, err
+	}
+	if len(s.files) == 0 {
+		return nil, fmt.Errorf("files: no file matches %q: correct the pattern, or put the files there first: %w", options.Patterns, schemas.ErrInvalid)
+	}
+	schema, err := s.infer(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.schema == nil {
-		if len(found) == 0 {
-			return nil, fmt.Errorf("files: no file matches %q, so nothing tells the columns: %w", options.Patterns, schemas.ErrInvalid)
-		}
-		if s.schema, err = s.infer(ctx, found); err != nil {
-			return nil, err
-		}
-	}
-	if s.schema, err = choose(s.schema, options.Columns); err != nil {
+	if s.schema, err = choose(schema, options.Columns); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -116,11 +124,17 @@ func choose(schema *arrow.Schema, columns []string) (*arrow.Schema, error) {
 			columns = append(columns, field.Name)
 		}
 	}
+	if len(columns) > maxColumns {
+		return nil, fmt.Errorf("files: there are %d columns, more than %d: name those that you want: %w", len(columns), maxColumns, schemas.ErrInvalid)
+	}
 	fields := make([]arrow.Field, 0, len(columns))
-	for _, name := range columns {
+	for i, name := range columns {
 		indices := schema.FieldIndices(name)
-		if len(indices) != 1 {
+		if len(indices) == 0 {
 			return nil, fmt.Errorf("files: there is no column %q, but %s: %w", name, strings.Join(fieldNames(schema), ", "), schemas.ErrInvalid)
+		}
+		if len(indices) > 1 || slices.Contains(columns[:i], name) {
+			return nil, fmt.Errorf("files: there is more than one column %q: every column needs a name of its own: %w", name, schemas.ErrInvalid)
 		}
 		field := schema.Field(indices[0])
 		fields = append(fields, arrow.Field{Name: field.Name, Type: field.Type, Nullable: true})
@@ -144,16 +158,11 @@ func (s *Source) Schema() *arrow.Schema { return s.schema }
 // consumer releases each record; the first error ends the sequence.
 func (s *Source) Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.Batch, error] {
 	return func(yield func(schemas.Batch, error) bool) {
-		found, err := s.files(ctx)
-		if err != nil {
-			yield(schemas.Batch{}, err)
-			return
-		}
 		marks := from.Clone()
 		if marks == nil {
 			marks = make(schemas.Marks)
 		}
-		for _, object := range found {
+		for _, object := range s.files {
 			if !s.file(ctx, object, marks, yield) {
 				return
 			}
@@ -195,11 +204,7 @@ func errShrunk(name string, rows, done int64) error {
 // Count tells how many rows there are and how many of them are done. total is -1 where only reading the files
 // would tell: of JSON Lines and CSV.
 func (s *Source) Count(ctx context.Context, from schemas.Marks) (total, done int64, err error) {
-	found, err := s.files(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, object := range found {
+	for _, object := range s.files {
 		done += from[object.name]
 		if object.format != Parquet || total < 0 {
 			total = -1
@@ -220,21 +225,18 @@ type found struct {
 	format Format
 }
 
-// files lists the files that match, in name order.
-func (s *Source) files(ctx context.Context) ([]found, error) {
+// list finds the files that match, in name order.
+func list(ctx context.Context, options SourceOptions) ([]found, error) {
 	var all []found
-	for _, prefix := range prefixes(s.options.Patterns) {
-		for object, err := range s.options.Store.List(ctx, prefix, "") {
+	for _, prefix := range prefixes(options.Patterns) {
+		for object, err := range options.Store.List(ctx, prefix, "") {
 			if err != nil {
 				return nil, fmt.Errorf("files: %w", err)
 			}
-			if !slices.ContainsFunc(s.options.Patterns, func(pattern string) bool {
-				matched, err := match(pattern, object.Name)
-				return matched && err == nil
-			}) {
+			if !slices.ContainsFunc(options.Patterns, func(pattern string) bool { return match(pattern, object.Name) }) {
 				continue
 			}
-			format := cmp.Or(s.options.Format, formatOf(object.Name))
+			format := cmp.Or(options.Format, formatOf(object.Name))
 			switch format {
 			case Parquet, JSONL, CSV:
 			default:
@@ -245,16 +247,16 @@ func (s *Source) files(ctx context.Context) ([]found, error) {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(a.name, b.name) })
-	return slices.CompactFunc(all, func(a, b found) bool { return a.name == b.name }), nil
+	return all, nil
 }
 
 func formatOf(name string) Format {
-	name = strings.ToLower(name)
-	name = strings.TrimSuffix(strings.TrimSuffix(name, ".gz"), ".zst")
-	switch path.Ext(name) {
+	stem, compression := cutCompression(name)
+	switch path.Ext(stem) {
 	case ".parquet":
-		return Parquet
+		if compression == "" {
+			return Parquet
+		}
 	case ".jsonl", ".ndjson", ".json":
 		return JSONL
 	case ".csv":
@@ -263,9 +265,20 @@ func formatOf(name string) Format {
 	return ""
 }
 
-// prefixes are what the names begin with before the first wildcard, without those that another covers.
+// cutCompression cuts .gz or .zst off a name, in lower case.
+func cutCompression(name string) (stem, compression string) {
+	name = strings.ToLower(name)
+	switch extension := path.Ext(name); extension {
+	case ".gz", ".zst":
+		return strings.TrimSuffix(name, extension), extension
+	}
+	return name, ""
+}
+
+// prefixes are what the names begin with before the first wildcard, in order and without those that another
+// covers: listing each yields every name once, in order.
 func prefixes(patterns []string) []string {
-	var all []string
+	var all, apart []string
 	for _, pattern := range patterns {
 		if i := strings.IndexAny(pattern, `*?[\`); i >= 0 {
 			pattern = pattern[:i]
@@ -273,49 +286,54 @@ func prefixes(patterns []string) []string {
 		all = append(all, pattern)
 	}
 	slices.Sort(all)
-	return slices.CompactFunc(all, func(shorter, longer string) bool { return strings.HasPrefix(longer, shorter) })
+	for _, prefix := range all {
+		if len(apart) == 0 || !strings.HasPrefix(prefix, apart[len(apart)-1]) {
+			apart = append(apart, prefix)
+		}
+	}
+	return apart
 }
 
 // match is path.Match with ** for any number of folders.
-func match(pattern, name string) (bool, error) {
+func match(pattern, name string) bool {
 	return matchParts(strings.Split(pattern, "/"), strings.Split(name, "/"))
 }
 
-func matchParts(pattern, name []string) (bool, error) {
+func matchParts(pattern, name []string) bool {
 	for i, part := range pattern {
 		if part == "**" {
 			for skip := i; skip <= len(name); skip++ {
-				if matched, err := matchParts(pattern[i+1:], name[skip:]); matched || err != nil {
-					return matched, err
+				if matchParts(pattern[i+1:], name[skip:]) {
+					return true
+				}
+				if skip < len(name) && strings.HasPrefix(name[skip], ".") {
+					break
 				}
 			}
-			return false, nil
+			return false
 		}
-		if i >= len(name) {
-			return false, nil
+		if i >= len(name) || strings.HasPrefix(name[i], ".") && !strings.HasPrefix(part, ".") {
+			return false
 		}
 		if matched, err := path.Match(part, name[i]); !matched || err != nil {
-			return false, err
+			return false
 		}
 	}
-	return len(pattern) == len(name), nil
+	return len(pattern) == len(name)
 }
 
 // infer finds the columns: of Parquet files in the first one's footer, of text files in their first rows.
-func (s *Source) infer(ctx context.Context, files []found) (*arrow.Schema, error) {
-	if files[0].format == Parquet {
-		return s.parquetSchema(ctx, files[0])
+func (s *Source) infer(ctx context.Context) (*arrow.Schema, error) {
+	if s.files[0].format == Parquet {
+		return s.parquetSchema(ctx, s.files[0])
 	}
 	guess := newGuess()
-	for _, object := range files {
-		if object.format == Parquet {
+	for _, object := range s.files {
+		if object.format == Parquet || guess.full() {
 			break
 		}
 		if err := s.sample(ctx, object, guess); err != nil {
 			return nil, err
-		}
-		if guess.full() {
-			break
 		}
 	}
 	return guess.schema()

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -192,80 +191,97 @@ func unzoned(value string) (time.Time, error) {
 }
 
 // errKind says that a value does not fit. It never quotes the value.
-var errKind = errors.New("the value is not of the column's type, which the first rows gave; give the type or clean the value")
+func errKind(dataType arrow.DataType) error {
+	return fmt.Errorf("the value is no %s, as the values before are: clean it, or name columns without this one", sqlType(dataType))
+}
 
-// appender returns what appends a cell to a column. Only the types that dataType gives have one.
+func sqlType(dataType arrow.DataType) string {
+	switch dataType.ID() { //nolint:exhaustive // the others are their own best name
+	case arrow.BOOL:
+		return "BOOLEAN"
+	case arrow.INT64:
+		return "BIGINT"
+	case arrow.FLOAT64:
+		return "DOUBLE"
+	case arrow.DATE32:
+		return "DATE"
+	case arrow.TIMESTAMP:
+		if arrow.TypeEqual(dataType, arrow.FixedWidthTypes.Timestamp_us) {
+			return "TIMESTAMP with a zone"
+		}
+		return "TIMESTAMP without a zone"
+	}
+	return dataType.String()
+}
+
+// appender returns what appends a cell to a column. Only the types that dataType gives have one; others come
+// from Parquet files that stand before text files.
 func appender(builder array.Builder) func(cell) error {
-	var parse func(value string, c cell) error
+	var parse func(cell) bool
 	switch b := builder.(type) {
 	case *array.StringBuilder:
-		parse = func(value string, _ cell) error { //nolint:unparam // every text is a text; the others may fail
-			b.Append(value)
-			return nil
+		parse = func(c cell) bool {
+			b.Append(c.text)
+			return true
 		}
 	case *array.BooleanBuilder:
-		parse = func(value string, c cell) error {
-			if c.kind == stringCell || value != "true" && value != "false" {
-				return errKind
+		parse = func(c cell) bool {
+			if c.kind == stringCell || c.text != "true" && c.text != "false" {
+				return false
 			}
-			b.Append(value == "true")
-			return nil
+			b.Append(c.text == "true")
+			return true
 		}
 	case *array.Int64Builder:
-		parse = func(value string, c cell) error {
-			number, err := strconv.ParseInt(value, 10, 64)
-			if err != nil || c.kind == stringCell || !isNumber(value) {
-				return errKind
+		parse = func(c cell) bool {
+			number, err := strconv.ParseInt(c.text, 10, 64)
+			if err != nil || c.kind == stringCell || !isNumber(c.text) {
+				return false
 			}
 			b.Append(number)
-			return nil
+			return true
 		}
 	case *array.Float64Builder:
-		parse = func(value string, c cell) error {
-			number, err := strconv.ParseFloat(value, 64)
-			if err != nil || c.kind == stringCell || !isNumber(value) {
-				return errKind
+		parse = func(c cell) bool {
+			number, err := strconv.ParseFloat(c.text, 64)
+			if err != nil || c.kind == stringCell || !isNumber(c.text) {
+				return false
 			}
 			b.Append(number)
-			return nil
+			return true
 		}
 	case *array.Date32Builder:
-		parse = func(value string, _ cell) error {
-			day, err := time.Parse(time.DateOnly, value)
+		parse = func(c cell) bool {
+			day, err := time.Parse(time.DateOnly, c.text)
 			if err != nil {
-				return errKind
+				return false
 			}
 			b.Append(arrow.Date32FromTime(day))
-			return nil
+			return true
 		}
 	case *array.TimestampBuilder:
-		parse = timestampParser(b)
-	default:
-		parse = func(string, cell) error {
-			return fmt.Errorf("type %s is not read from text", builder.Type())
+		layout := unzoned
+		if arrow.TypeEqual(b.Type(), arrow.FixedWidthTypes.Timestamp_us) {
+			layout = zoned
+		}
+		parse = func(c cell) bool {
+			when, err := layout(c.text)
+			if err != nil {
+				return false
+			}
+			b.Append(arrow.Timestamp(when.UnixMicro()))
+			return true
 		}
 	}
 	return func(c cell) error {
-		if c.kind == nullCell {
+		switch {
+		case c.kind == nullCell:
 			builder.AppendNull()
-			return nil
+		case parse == nil:
+			return fmt.Errorf("type %s is not read from text", builder.Type())
+		case !parse(c):
+			return errKind(builder.Type())
 		}
-		return parse(c.text, c)
-	}
-}
-
-func timestampParser(b *array.TimestampBuilder) func(string, cell) error {
-	dataType, ok := b.Type().(*arrow.TimestampType)
-	layout := unzoned
-	if ok && dataType.TimeZone != "" {
-		layout = zoned
-	}
-	return func(value string, _ cell) error {
-		when, err := layout(value)
-		if err != nil || !ok || dataType.Unit != arrow.Microsecond {
-			return errKind
-		}
-		b.Append(arrow.Timestamp(when.UnixMicro()))
 		return nil
 	}
 }

@@ -3,9 +3,9 @@
 //
 // On disk it is one Pebble store. Keys:
 //
-//	a/<key>             the answer of a request, CBOR of schemas.Answer
+//	a/<key>             the answer of a request: CBOR of schemas.Answer
 //	i/<invocation id>   an invocation that is about to be sent: CBOR of schemas.Invocation
-//	u/<sequence>        an invocation that ended: CBOR of schemas.Invocation, until the usage table has it
+//	u/<sequence>        an invocation that ended, until the usage table has it: CBOR of ending
 //	m/id, m/sequence    the ledger's name and the last sequence number given out
 //
 // Everything goes through one goroutine that gathers what is waiting, writes it as one batch and syncs it
@@ -64,17 +64,22 @@ type Ledger struct {
 	failure  atomic.Pointer[error]
 }
 
-// entry is one append. done is called exactly once, after the sync or the failure, from the writer: it must
+// ending is how an invocation ended: with the answer under a key, which holds it, or without.
+type ending struct {
+	Key        []byte              `cbor:"1,keyasint,omitempty"`
+	Invocation *schemas.Invocation `cbor:"2,keyasint,omitempty"`
+}
+
+// entry is one append. complete is called exactly once, after the sync or the failure, from the writer: it must
 // not block.
 type entry struct {
-	begin      []byte              // invocation id to note as about to be sent
-	noted      []byte              // its record
-	ended      []byte              // invocation id that ended
-	usage      []byte              // its record
-	invocation *schemas.Invocation // that ended
-	key        *Key
-	answer     []byte
-	complete   func(error)
+	begun    []byte              // invocation id to note as about to be sent
+	note     []byte              // its record
+	ended    *schemas.Invocation // that ended
+	ending   []byte              // its record
+	key      *Key                // of the answer that it brought; nil: none
+	answer   []byte
+	complete func(error)
 }
 
 // Open opens the ledger in dir, making it where there is none. Invocations that were on the wire when the
@@ -181,25 +186,23 @@ func (l *Ledger) Begin(ctx context.Context, invocation *schemas.Invocation) erro
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{begin: []byte(invocation.InvocationID), noted: record})
+	return l.appendAndWait(ctx, entry{begun: []byte(invocation.InvocationID), note: record})
 }
 
 // End closes an invocation whose outcome serves no row: it failed and another attempt follows, or it was cut
 // off. It returns when the record is durable. The invocation must not change any more.
 func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error {
-	record, err := l.encode(invocation)
+	record, err := l.encode(&ending{Invocation: invocation})
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{ended: []byte(invocation.InvocationID), usage: record, invocation: invocation})
+	return l.appendAndWait(ctx, entry{ended: invocation, ending: record})
 }
 
-// Settle closes an invocation together with the answer that it brought, both or neither, and returns when
-// they are durable. The invocation must not change any more.
-func (l *Ledger) Settle(
-	ctx context.Context, key Key, answer *schemas.Answer, invocation *schemas.Invocation,
-) error {
-	record, err := l.encode(invocation)
+// Settle closes an invocation together with the answer that holds it, both or neither, and returns when they are
+// durable. The answer must not change any more.
+func (l *Ledger) Settle(ctx context.Context, key Key, answer *schemas.Answer) error {
+	record, err := l.encode(&ending{Key: key[:]})
 	if err != nil {
 		return err
 	}
@@ -207,9 +210,7 @@ func (l *Ledger) Settle(
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{
-		ended: []byte(invocation.InvocationID), usage: record, invocation: invocation, key: &key, answer: kept,
-	})
+	return l.appendAndWait(ctx, entry{ended: &answer.Invocation, ending: record, key: &key, answer: kept})
 }
 
 // appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is
@@ -278,12 +279,8 @@ func (l *Ledger) stored(after, upTo int64) iter.Seq2[*schemas.Invocation, error]
 		}
 		defer scan.Close() //nolint:errcheck // what it reports was reported by scan.Error
 		for scan.First(); scan.Valid(); scan.Next() {
-			invocation := new(schemas.Invocation)
-			if err := cbor.Unmarshal(scan.Value(), invocation); err != nil {
-				yield(nil, fmt.Errorf("ledger: read an invocation: %w", err))
-				return
-			}
-			if !yield(invocation, nil) {
+			invocation, err := l.invocation(scan.Value())
+			if !yield(invocation, err) || err != nil {
 				return
 			}
 		}
@@ -291,6 +288,27 @@ func (l *Ledger) stored(after, upTo int64) iter.Seq2[*schemas.Invocation, error]
 			yield(nil, fmt.Errorf("ledger: scan: %w", err))
 		}
 	}
+}
+
+// invocation reads the record of an ending.
+func (l *Ledger) invocation(record []byte) (*schemas.Invocation, error) {
+	var end ending
+	if err := cbor.Unmarshal(record, &end); err != nil {
+		return nil, fmt.Errorf("ledger: read an invocation: %w", err)
+	}
+	if end.Invocation != nil {
+		return end.Invocation, nil
+	}
+	var key Key
+	copy(key[:], end.Key)
+	answer, err := l.Lookup(key)
+	if err != nil {
+		return nil, err
+	}
+	if answer == nil { // both are written in one batch
+		return nil, errors.New("ledger: an answer is missing")
+	}
+	return &answer.Invocation, nil
 }
 
 // Forget drops the ended invocations up to and including sequence number upTo: the usage table has them.
@@ -365,14 +383,14 @@ func (l *Ledger) commit(group []entry) error {
 	}
 	for i := range group {
 		e := &group[i]
-		if e.begin != nil {
-			set(intentKey(e.begin), e.noted)
+		if e.begun != nil {
+			set(intentKey(e.begun), e.note)
 		}
 		if e.ended != nil {
 			sequence++
-			set(usageKey(sequence), e.usage)
+			set(usageKey(sequence), e.ending)
 			if err == nil {
-				err = batch.Delete(intentKey(e.ended), nil)
+				err = batch.Delete(intentKey([]byte(e.ended.InvocationID)), nil)
 			}
 		}
 		if e.key != nil {
@@ -392,7 +410,7 @@ func (l *Ledger) commit(group []entry) error {
 	for i := range group {
 		if group[i].ended != nil {
 			ended++
-			l.recent.add(ended, group[i].invocation)
+			l.recent.add(ended, group[i].ended)
 		}
 	}
 	l.durable.Store(sequence)
@@ -443,11 +461,11 @@ func (l *Ledger) recover() error {
 			Code: "answer_never_arrived", Class: schemas.Ambiguous, Attempts: invocation.Attempt,
 			Message: "the process ended while this call was on the wire; it may have been paid",
 		}
-		record, err := l.encode(&invocation)
+		record, err := l.encode(&ending{Invocation: &invocation})
 		if err != nil {
 			return errors.Join(err, scan.Close())
 		}
-		group = append(group, entry{ended: []byte(invocation.InvocationID), usage: record, invocation: &invocation})
+		group = append(group, entry{ended: &invocation, ending: record})
 	}
 	if err := errors.Join(scan.Error(), scan.Close()); err != nil || len(group) == 0 {
 		return err

@@ -75,7 +75,7 @@ func TestAnswersSurviveAndAreCountedOnce(t *testing.T) {
 				t.Error(err)
 			}
 			key := ledger.Key(sha256.Sum256([]byte{byte(i)}))
-			if err := l.Settle(t.Context(), key, &schemas.Answer{Text: fmt.Sprint(i), Invocation: *inv}, inv); err != nil {
+			if err := l.Settle(t.Context(), key, &schemas.Answer{Text: fmt.Sprint(i), Invocation: *inv}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -172,7 +172,7 @@ func child(dir string) {
 		inv := invocation(i)
 		ctx, stop := contextOf()
 		if err := errors.Join(l.Begin(ctx, inv), l.Settle(ctx, ledger.Key(sha256.Sum256([]byte(inv.InvocationID))),
-			&schemas.Answer{Invocation: *inv}, inv)); err != nil {
+			&schemas.Answer{Invocation: *inv})); err != nil {
 			panic(err)
 		}
 		stop()

@@ -82,6 +82,9 @@ func FuzzOpen(f *testing.F) {
 	for seed := range uint64(4) {
 		f.Add(sound(f, seed))
 	}
+	for _, data := range byArrow(f, nested(), newRandom(1)) {
+		f.Add(data)
+	}
 	f.Add([]byte("PAR1\x00\x00\x00\x00PAR1"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if err := readAll(t.Context(), data); err != nil && !errors.Is(err, schemas.ErrInvalid) {

@@ -18,6 +18,8 @@ import (
 const (
 	// readLevels is how many values are decoded at once.
 	readLevels = 1024
+	// firstTexts is how many texts are decoded before it is known how long they are.
+	firstTexts = 32
 	// maxBatchLevels bounds the elements that the rows of one batch may have in one column, all lists together.
 	maxBatchLevels = 64 << 20
 	// maxBatchBytes is where a batch is cut before its rows are complete: Arrow's offsets are 32 bits wide.
@@ -27,7 +29,7 @@ const (
 // leafReader decodes one leaf of one row group, a number of rows at a time. The rows it holds are those of
 // the last load that cut has not dropped.
 type leafReader interface {
-	// load decodes until rows whole rows are held.
+	// load decodes until rows whole rows are held, or as many as fill a batch.
 	load(rows int) error
 	// fit is how many of the first rows stay below a number of bytes, at least one.
 	fit(rows, limit int) int
@@ -47,6 +49,7 @@ type typedLeaf[T any] struct {
 	builder func() valueBuilder[T]
 
 	values     []T // those that are there
+	bytes      int // of values, where they have a size
 	defs, reps []int16
 	ended      bool
 	// what the current batch takes of the above
@@ -76,6 +79,9 @@ func (l *typedLeaf[T]) load(rows int) error {
 			}
 			held++
 		}
+		if held > 1 && l.bytes > maxBatchBytes {
+			return nil // the first row is whole, and fit will cut off the last one
+		}
 		if held == rows && (l.ended || l.column.rep == 0) {
 			return nil
 		}
@@ -98,6 +104,11 @@ func (l *typedLeaf[T]) load(rows int) error {
 func (l *typedLeaf[T]) drop() {
 	l.defs = l.defs[:copy(l.defs, l.defs[l.usedLevels:])]
 	l.reps = l.reps[:copy(l.reps, l.reps[l.usedLevels:])]
+	if l.size != nil {
+		for _, value := range l.values[:l.usedValues] {
+			l.bytes -= l.size(value)
+		}
+	}
 	rest := copy(l.values, l.values[l.usedValues:])
 	clear(l.values[rest:]) // they may point into pages
 	l.values = l.values[:rest]
@@ -109,6 +120,12 @@ func (l *typedLeaf[T]) more(want int) error {
 	count := readLevels
 	if l.column.rep == 0 {
 		count = min(count, want) // one value is one row
+	}
+	if l.size != nil && len(l.values) == 0 {
+		count = min(count, firstTexts)
+	} else if l.size != nil && l.bytes <= maxBatchBytes {
+		// As many as may be expected to fill the batch.
+		count = min(count, (maxBatchBytes-l.bytes)/(l.bytes/len(l.values)+1)+1)
 	}
 	levels, values := len(l.defs), len(l.values)
 	l.defs, l.reps = extend(l.defs, count), extend(l.reps, count)
@@ -140,6 +157,11 @@ func (l *typedLeaf[T]) more(want int) error {
 	}
 	if there != got {
 		return errors.New("the page holds other values than its levels say")
+	}
+	if l.size != nil {
+		for _, value := range l.values[values:] {
+			l.bytes += l.size(value)
+		}
 	}
 	return nil
 }

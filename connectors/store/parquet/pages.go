@@ -10,7 +10,7 @@ import (
 )
 
 // checkedPages refuses pages that hold fewer values than they say. Arrow's decoder asks such a page for the
-// missing ones without end.
+// missing ones without end, or allocates by what it says.
 type checkedPages struct {
 	file.PageReader
 	column *readColumn
@@ -51,6 +51,11 @@ var errFewLevels = errors.New("a page has fewer levels than values")
 func (p *checkedPages) check(page file.Page) error {
 	count, data := int(page.NumValues()), page.Data()
 	switch typed := page.(type) {
+	case *file.DictionaryPage:
+		if count > len(data)/p.leastSize() {
+			return errors.New("a dictionary has fewer values than it says")
+		}
+		return nil
 	case *file.DataPageV1:
 		for _, level := range []struct {
 			encoding apq.Encoding
@@ -74,10 +79,25 @@ func (p *checkedPages) check(page file.Page) error {
 	default:
 		return nil
 	}
+	least := count
 	if p.column.def > 0 {
-		return nil // the levels tell how many values are due
+		least = 0 // the levels tell how many values are due
 	}
-	return checkDelta(data, apq.Encoding(page.Encoding()), count)
+	return checkDelta(data, apq.Encoding(page.Encoding()), least, count)
+}
+
+// leastSize is how many bytes a value of a dictionary takes at least.
+func (p *checkedPages) leastSize() int {
+	switch p.column.node.PhysicalType() {
+	case apq.Types.Int64, apq.Types.Double:
+		return 8
+	case apq.Types.Int96:
+		return 12
+	case apq.Types.FixedLenByteArray:
+		return max(p.column.node.TypeLength(), 1)
+	default:
+		return 4 // of a text its length
+	}
 }
 
 // checkLevels checks the levels at the front of a page of version 1 and returns what follows them.
@@ -139,22 +159,76 @@ func holds(runs []byte, highest, count int) bool {
 	return true
 }
 
-// checkDelta checks the number of values that a page of differences begins with.
-func checkDelta(data []byte, encoding apq.Encoding, count int) error {
+// maxDeltaBlock bounds the values that a block of differences is for; writers have 128 to 2048.
+const maxDeltaBlock = 1 << 16
+
+// checkDelta checks that a page of differences has from least to most values, all of its parts.
+func checkDelta(data []byte, encoding apq.Encoding, least, most int) error {
 	switch encoding {
-	case apq.Encodings.DeltaBinaryPacked, apq.Encodings.DeltaLengthByteArray, apq.Encodings.DeltaByteArray:
+	case apq.Encodings.DeltaBinaryPacked, apq.Encodings.DeltaLengthByteArray:
+		_, err := readDelta(data, least, most)
+		return err
+	case apq.Encodings.DeltaByteArray: // the lengths of prefixes, then those of suffixes
+		header, err := readDelta(data, least, most)
+		if err != nil {
+			return err
+		}
+		rest, err := header.skip()
+		if err != nil {
+			return err
+		}
+		_, err = readDelta(rest, int(header.total), int(header.total)) //nolint:gosec // at most most
+		return err
 	default:
 		return nil
 	}
-	for range 2 { // the block's size, and its number of miniblocks
-		_, size := binary.Uvarint(data)
+}
+
+// delta is the header of a run of differences (parquet-format, Encodings.md), and what follows it.
+type delta struct {
+	block, miniblocks, total uint64
+	rest                     []byte
+}
+
+var errDelta = errors.New("a page of differences contradicts itself")
+
+func readDelta(data []byte, least, most int) (delta, error) {
+	d := delta{rest: data}
+	var first uint64
+	for _, number := range []*uint64{&d.block, &d.miniblocks, &d.total, &first} {
+		value, size := binary.Uvarint(d.rest)
 		if size <= 0 {
-			return errors.New("a page of differences has no header")
+			return d, errDelta
 		}
-		data = data[size:]
+		*number, d.rest = value, d.rest[size:]
 	}
-	if total, size := binary.Uvarint(data); size <= 0 || total < uint64(count) { //nolint:gosec // not negative
-		return errors.New("a page has fewer differences than values")
+	if d.block > maxDeltaBlock || d.miniblocks == 0 || d.miniblocks > d.block || d.total < uint64(least) || d.total > uint64(most) { //nolint:gosec // not negative
+		return d, errDelta
 	}
-	return nil
+	return d, nil
+}
+
+// skip returns what follows the run.
+func (d *delta) skip() ([]byte, error) {
+	rest, values := d.rest, d.block/d.miniblocks
+	for left := int64(d.total) - 1; left > 0; { //nolint:gosec // at most a page's number of values
+		_, size := binary.Uvarint(rest)                         // the least difference of the block
+		if size <= 0 || uint64(len(rest)-size) < d.miniblocks { //nolint:gosec // size is within rest
+			return nil, errDelta
+		}
+		widths := rest[size:][:d.miniblocks]
+		rest = rest[size:][d.miniblocks:]
+		for _, width := range widths {
+			if left <= 0 {
+				break
+			}
+			bytes := (values*uint64(width) + 7) / 8
+			if bytes > uint64(len(rest)) {
+				return nil, errDelta
+			}
+			rest = rest[bytes:]
+			left -= int64(values) //nolint:gosec // at most maxDeltaBlock
+		}
+	}
+	return rest, nil
 }

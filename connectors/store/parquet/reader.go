@@ -28,7 +28,7 @@ const (
 	maxPageBytes = 256 << 20
 	// maxPageHeaderBytes bounds one page's header, which may hold its least and greatest text.
 	maxPageHeaderBytes = 1 << 20
-	// readAhead is the buffer of one column.
+	// readAhead is the buffer of one column, in a file that is longer.
 	readAhead = 256 << 10
 	// arrowSchemaKey is where Arrow's writers keep their own schema, which would bring types back that no table has.
 	arrowSchemaKey = "ARROW:schema"
@@ -37,7 +37,8 @@ const (
 // File is an open Parquet file. It is safe for concurrent use as far as the store.Reader behind it is.
 //
 // The bytes are not trusted: whatever they are, the outcome is records or an error that wraps
-// schemas.ErrInvalid, never a panic, and no allocation beyond the limits of this package.
+// schemas.ErrInvalid, never a panic, and no allocation by a number that the bytes behind it do not bear out. What
+// a compressed page may swell to is not bounded: Arrow looks at its size only afterwards.
 type File struct {
 	source   *source
 	reader   *file.Reader
@@ -49,7 +50,7 @@ type File struct {
 
 // Open reads the footer. The File does not own r: the caller closes it when it is done with the File.
 func Open(r store.Reader) (*File, error) {
-	f := &File{source: &source{Reader: r}, mem: memory.NewGoAllocator(), metadata: make(map[string]string)}
+	f := &File{source: &source{Reader: r}, mem: memory.DefaultAllocator, metadata: make(map[string]string)}
 	if err := f.guard("footer", f.open); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (f *File) open() error {
 		return err
 	}
 	properties := apq.NewReaderProperties(limited{f.mem})
-	properties.BufferedStreamEnabled, properties.BufferSize = true, readAhead
+	properties.BufferedStreamEnabled, properties.BufferSize = true, min(readAhead, r.Size())
 	reader, err := file.NewParquetReader(io.NewSectionReader(r, 0, r.Size()), file.WithReadProps(properties))
 	if err != nil {
 		return corrupt("footer", err)

@@ -2,10 +2,15 @@ package parquet_test
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	apq "github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/compress"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 
 	"github.com/inflowhq/inflow/connectors/store/parquet"
 )
@@ -148,6 +153,48 @@ func roundTrip(t *testing.T, seed uint64) {
 		}
 	}
 	checkStatistics(t, statistics, records)
+}
+
+// byArrow writes files as others do: pages of version 2, every encoding that Arrow has, other compressions.
+func byArrow(tb testing.TB, schema *arrow.Schema, r random) map[string][]byte {
+	tb.Helper()
+	record := r.record(memory.NewGoAllocator(), schema, 300)
+	defer record.Release()
+	files := make(map[string][]byte)
+	for name, options := range map[string][]apq.WriterProperty{
+		"snappy, dictionaries": {apq.WithCompression(compress.Codecs.Snappy)},
+		"version 2, zstd":      {apq.WithDataPageVersion(apq.DataPageV2), apq.WithCompression(compress.Codecs.Zstd), apq.WithDictionaryDefault(false)},
+		"gzip, small pages":    {apq.WithCompression(compress.Codecs.Gzip), apq.WithDataPageSize(100), apq.WithDictionaryDefault(false)},
+		"differences": {
+			apq.WithDataPageVersion(apq.DataPageV2), apq.WithDictionaryDefault(false), apq.WithEncodingFor("number", apq.Encodings.DeltaBinaryPacked),
+			apq.WithEncodingFor("text", apq.Encodings.DeltaByteArray), apq.WithEncodingFor("error.text", apq.Encodings.DeltaLengthByteArray),
+		},
+	} {
+		var out bytes.Buffer
+		writer, err := pqarrow.NewFileWriter(schema, &out, apq.NewWriterProperties(options...), pqarrow.DefaultWriterProps())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := errors.Join(writer.Write(record), writer.Close()); err != nil {
+			tb.Fatal(err)
+		}
+		files[name] = out.Bytes()
+	}
+	return files
+}
+
+func TestFilesOfArrow(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(20) {
+		record := newRandom(seed).record(memory.NewGoAllocator(), nested(), 300)
+		want := rows(t, record)
+		record.Release()
+		for name, data := range byArrow(t, nested(), newRandom(seed)) {
+			if got := read(t, open(t, data), nil, 0, 77); !slices.Equal(got, want) {
+				t.Errorf("seed %d, %s: other rows were read than written", seed, name)
+			}
+		}
+	}
 }
 
 // checkStatistics counts the NULLs of the top-level columns again.

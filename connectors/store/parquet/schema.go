@@ -19,7 +19,8 @@ const maxDepth = 32
 
 // column is one node of the tree of columns: a leaf, a struct, a list or a map.
 type column struct {
-	path     string // dotted, "error.code"
+	name     string
+	path     string // dotted, "error.code", for messages
 	kind     columnKind
 	nullable bool
 	// def and rep are the levels of a value that is there: of a list, of an element that is there.
@@ -82,7 +83,7 @@ func (t *tree) field(field *arrow.Field, name string, above, shown []string, top
 	if len(path) > maxDepth {
 		return nil, nil, fmt.Errorf("parquet: %s is nested deeper than %d levels: %w", describe(shown), maxDepth, schemas.ErrInvalid)
 	}
-	col := &column{path: dotted(shown), nullable: field.Nullable, def: def, rep: rep}
+	col := &column{name: name, path: dotted(shown), nullable: field.Nullable, def: def, rep: rep}
 	if field.Nullable {
 		col.def++
 	}

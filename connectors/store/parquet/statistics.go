@@ -12,13 +12,15 @@ import (
 // Statistics tell what a written file holds, taken from the Arrow values and not from the file.
 type Statistics struct {
 	Rows int64
-	// Columns holds the columns that have one value a row, by dotted path: "error.code", and lists and maps
-	// themselves, of which only the NULLs are counted.
+	// Columns holds the top-level columns by name.
 	Columns map[string]ColumnStatistics
 }
 
 // ColumnStatistics are those of one column. A value is NULL also where the struct around it is.
 type ColumnStatistics struct {
+	// Fields holds the fields of a struct, by name; the struct itself has nothing else.
+	Fields map[string]ColumnStatistics
+	// NullCount is also that of a list or map, of which nothing else is told.
 	NullCount int64
 	// Min and Max are exact and have the column's type. They are nil where there is no value but NULL, where
 	// a float is NaN, for booleans, binaries, lists and maps, and for the columns of NoStatistics.

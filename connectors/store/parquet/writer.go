@@ -201,20 +201,20 @@ func (w *Writer) Close() (Statistics, error) {
 	if _, err := w.output.Writer.Write(tail); err != nil {
 		return Statistics{}, fmt.Errorf("parquet: %w", err)
 	}
-	statistics := Statistics{Rows: w.total, Columns: make(map[string]ColumnStatistics)}
-	collect(w.columns, statistics.Columns)
-	return statistics, nil
+	return Statistics{Rows: w.total, Columns: collect(w.columns)}, nil
 }
 
-func collect(columns []*column, into map[string]ColumnStatistics) {
+func collect(columns []*column) map[string]ColumnStatistics {
+	out := make(map[string]ColumnStatistics, len(columns))
 	for _, c := range columns {
 		switch {
 		case c.stats != nil:
-			into[c.path] = c.stats.result()
+			out[c.name] = c.stats.result()
 		case c.kind == structColumn:
-			collect(c.children, into)
+			out[c.name] = ColumnStatistics{Fields: collect(c.children)}
 		}
 	}
+	return out
 }
 
 // tail returns what follows the row groups, with a footer that claims nothing false. For a column without
