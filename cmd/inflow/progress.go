@@ -86,7 +86,7 @@ func frame(stats *pipeline.Stats, total int64, passed time.Duration, ended bool,
 		counted(stats.Throttles.Load(), "throttle"),
 	}
 	lines := flow(far, width)
-	if ahead := bar(done, total); len(lines) == 1 && ahead != "" && text.StringWidth(ahead+lines[0]) <= width {
+	if ahead := bar(done, total); ahead != "" && text.StringWidth(ahead+lines[0]) <= width {
 		lines[0] = ahead + lines[0]
 	}
 	return append(lines, flow(took, width)...)

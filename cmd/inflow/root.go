@@ -34,8 +34,8 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "inflow",
 		Short: "Batch inference over lakehouse tables: every row answered once, paid once, committed once",
-		Long: "Inflow reads rows from Delta tables or files, asks a model about each, and writes\n" +
-			"answers and an audit of every call back as Delta. Start with: inflow demo",
+		Long: "Inflow reads rows from Delta tables or files, asks a model about each, and\n" +
+			"writes answers and an audit of every call back as Delta. Start with: inflow demo",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
