@@ -35,13 +35,16 @@ import (
 )
 
 const (
-	batchRows  = 1024      // rows of a source batch
+	maxBatch   = 1024 // rows of a source batch
+	minBatch   = 16
 	minWindow  = 8192      // rows in flight, at the least
 	epochBytes = 256 << 20 // Arrow bytes of one commit, at the most
-	drain      = 30 * time.Second
 	// shard is the part of the source that this process reads. One process reads all of it.
 	shard = "0"
 )
+
+// Drain is how long calls on the wire may take to finish once a run was asked to stop.
+const Drain = 30 * time.Second
 
 // Catalog resolves names and privileges.
 type Catalog interface {
@@ -149,6 +152,7 @@ func (j *Job) resolve(ctx context.Context, names Catalog) (locations, error) {
 		faults = append(faults, j.at(err, "request", "endpoint"))
 	}
 	j.Endpoint = endpoint
+	j.limits = j.effectiveLimits()
 	return found, errors.Join(faults...)
 }
 
@@ -169,7 +173,7 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 			patterns = append(patterns, strings.TrimPrefix(filepath.ToSlash(pattern), "/"))
 		}
 		source, err := files.NewSource(ctx, files.SourceOptions{
-			Store: store.NewLocal("/"), Patterns: patterns, Format: files.Format(j.File.Source.Format), Columns: j.File.Source.Columns, BatchRows: batchRows,
+			Store: store.NewLocal("/"), Patterns: patterns, Format: files.Format(j.File.Source.Format), Columns: j.File.Source.Columns, BatchRows: j.batchRows(),
 		})
 		if err != nil {
 			return fmt.Errorf("source.files: %w", err)
@@ -186,7 +190,7 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 		return fmt.Errorf("source.delta: %s: %w", j.sourceName, err)
 	}
 	source, err := delta.NewSource(table, delta.SourceOptions{
-		Columns: j.File.Source.Columns, BatchRows: batchRows, Name: j.sourceName,
+		Columns: j.File.Source.Columns, BatchRows: j.batchRows(), Name: j.sourceName,
 	})
 	if err != nil {
 		return fmt.Errorf("source.delta: %s: %w", j.sourceName, err)
@@ -195,10 +199,20 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 	return nil
 }
 
+// batchRows is the length of a source batch. A batch is committed whole, so it must not take long: where few
+// calls go out at once, or few a minute, it is short.
+func (j *Job) batchRows() int {
+	rows := 4 * j.limits.Concurrency
+	if perMinute := j.limits.RequestsPerMinute; perMinute > 0 {
+		rows = int(min(int64(rows), perMinute/2))
+	}
+	return min(max(rows, minBatch), maxBatch)
+}
+
 // openModels makes a model for every destination. This switch is the list of what Inflow can speak.
 func (j *Job) openModels(ctx context.Context) error {
 	timeout := j.File.Request.Timeout
-	j.client = wire.NewClient(wire.ClientOptions{MaxConns: j.File.Limits.Concurrency, Timeout: timeout + drain})
+	j.client = wire.NewClient(wire.ClientOptions{MaxConns: j.File.Limits.Concurrency, Timeout: timeout + Drain})
 	var faults []error
 	for i := range j.Endpoint.Destinations {
 		to := &j.Endpoint.Destinations[i]
@@ -270,7 +284,6 @@ func (j *Job) bind() error {
 		Parameters: request.Parameters, Reuse: pipeline.Reuse(request.Reuse), Timeout: request.Timeout,
 		Retries: j.File.OnError.Retries,
 	}
-	j.limits = j.effectiveLimits()
 	return j.File.Join(faults...)
 }
 
@@ -415,7 +428,7 @@ func (j *Job) Run(ctx context.Context, stats *pipeline.Stats) (err error) {
 		Question: j.question, Limits: j.limits, Prices: j.prices,
 		FailAbove: j.File.OnError.FailAbove,
 		EpochRows: int64(j.File.Commit.Rows), EpochBytes: epochBytes, EpochAge: j.File.Commit.Interval,
-		Window: minWindow, Drain: drain,
+		Window: minWindow, Drain: Drain,
 		Memory: memory.DefaultAllocator, Logger: j.environment.Logger, Stats: stats,
 	})
 }

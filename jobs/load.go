@@ -12,7 +12,7 @@ import (
 // often it is called: the table remembers how far it has come.
 func LoadFiles(ctx context.Context, dir, pattern, folder string) (err error) {
 	source, err := files.NewSource(ctx, files.SourceOptions{
-		Store: store.NewLocal(dir), Patterns: []string{pattern}, BatchRows: batchRows,
+		Store: store.NewLocal(dir), Patterns: []string{pattern}, BatchRows: maxBatch,
 	})
 	if err != nil {
 		return err

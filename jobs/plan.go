@@ -23,10 +23,10 @@ type Plan struct {
 
 	InputTokensPerRow float64 `json:"input_tokens_per_row"` // by (characters + 1) / 4
 	OutputTokensMax   int64   `json:"output_tokens_max_per_row"`
-	InputTokens       int64   `json:"input_tokens"`
+	InputTokens       int64   `json:"input_tokens"` // -1: not known, as rows_to_do
 	OutputTokens      int64   `json:"output_tokens_max"`
 
-	// CostUSD is at most, with every answer as long as it may be; nil where a price is not known.
+	// CostUSD is at most, with every answer as long as it may be; nil where a price or the rows are not known.
 	CostUSD      *schemas.USD `json:"cost_usd_max"`
 	PriceVersion string       `json:"price_version,omitempty"`
 
@@ -62,7 +62,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	case ended: // the sample was all there is
 		plan.RowsToDo = plan.KeptRows
 	case plan.SourceRows < 0:
-		plan.RowsToDo = -1
+		plan.RowsToDo, plan.InputTokens, plan.OutputTokens = -1, -1, -1
 		return plan, nil
 	default:
 		share := float64(plan.KeptRows) / float64(max(1, plan.SampledRows))

@@ -43,7 +43,7 @@ func UsageTotals(ctx context.Context, folder string) ([]UsageTotal, error) {
 		"request_date", "endpoint_name", "destination_model", "status_code", "error",
 		"input_tokens", "output_tokens", "cost_usd", "reused_from",
 	}
-	for batch, err := range snapshot.Scan(ctx, delta.ScanOptions{Columns: columns, BatchRows: batchRows}) {
+	for batch, err := range snapshot.Scan(ctx, delta.ScanOptions{Columns: columns, BatchRows: maxBatch}) {
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 
@@ -67,6 +68,7 @@ type chain struct {
 	ledger   *ledger.Ledger
 	prices   *prices.Book
 	stats    *Stats
+	logger   *slog.Logger
 	timeout  time.Duration
 	retries  int
 	output   int64 // tokens of output to reserve
@@ -128,6 +130,8 @@ func (c *chain) retry(admit, ctx context.Context, q *question) sent {
 			return sent{err: err}
 		}
 		c.stats.Retries.Add(1)
+		c.logger.DebugContext(ctx, "asking again", "request_id", q.request.ID, "attempt", q.attempt+1, "after", failure.Code,
+			"class", failure.Class.String(), "waited_ms", wait.Milliseconds(), "destination", c.endpoint.Destinations[order[next]].Name)
 	}
 }
 

@@ -61,7 +61,7 @@ func newRun(options *Options) (*run, error) {
 	options.Window = max(options.Window, 4*int64(options.Limits.Concurrency))
 	c := &chain{
 		endpoint: &q.Endpoint, models: q.Models, limiter: limits.New(options.Limits), ledger: options.Ledger,
-		prices: options.Prices, stats: options.Stats, timeout: q.Timeout, retries: q.Retries, output: q.OutputTokens(),
+		prices: options.Prices, stats: options.Stats, logger: options.Logger, timeout: q.Timeout, retries: q.Retries, output: q.OutputTokens(),
 	}
 	for i := range q.Endpoint.Destinations {
 		c.base = append(c.base, shared(options, i))

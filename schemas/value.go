@@ -40,6 +40,10 @@ func Value(column arrow.Array, row int) any {
 		return float64(values.Value(row))
 	case *array.Float64:
 		return values.Value(row)
+	case *array.Decimal128:
+		if decimal, ok := values.DataType().(*arrow.Decimal128Type); ok {
+			return values.Value(row).ToString(decimal.Scale)
+		}
 	case *array.Date32:
 		return values.Value(row).ToTime()
 	case *array.Timestamp:

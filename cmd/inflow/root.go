@@ -51,7 +51,7 @@ func (a *app) root() *cobra.Command {
 	root.SetErr(a.stderr)
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.output, "output", "o", outputText, "what to print: text or json")
-	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log every commit, also beside a progress bar")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "log every commit and retry, also beside a progress bar")
 	flags.StringVar(&a.cpuProfile, "cpuprofile", "", "write a CPU profile to this file")
 	cobra.CheckErr(flags.MarkHidden("cpuprofile"))
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

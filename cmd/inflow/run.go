@@ -110,7 +110,7 @@ func (a *app) runToEnd(ctx context.Context, job *jobs.Job, path string) (*summar
 
 // sayDraining answers a signal.
 func (a *app) sayDraining(ctx context.Context) {
-	const text = "stopping: calls on the wire have 30 s to finish; Ctrl-C again ends at once"
+	text := fmt.Sprintf("stopping: calls on the wire have %.0f s to finish; Ctrl-C again ends at once", jobs.Drain.Seconds())
 	if a.output == outputJSON {
 		a.logger().WarnContext(ctx, text)
 		return
