@@ -1,8 +1,11 @@
 package parquet
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"io"
 	"math/bits"
 
 	apq "github.com/apache/arrow/go/v17/parquet"
@@ -19,14 +22,42 @@ type checkedPages struct {
 
 // openChunk returns the decoder of one column chunk.
 func (g *rowGroup) openChunk(column *readColumn) (file.ColumnChunkReader, error) {
-	pages, err := g.file.reader.RowGroup(g.index).GetColumnPageReader(column.leaf)
+	chunk, err := g.file.reader.MetaData().RowGroup(g.index).ColumnChunk(column.leaf)
+	if err != nil {
+		return nil, err
+	}
+	start, size := chunk.DataPageOffset(), g.file.source.Size()
+	if chunk.HasDictionaryPage() && chunk.DictionaryPageOffset() > 0 {
+		start = min(start, chunk.DictionaryPageOffset())
+	}
+	length := chunk.TotalCompressedSize()
+	if start < 0 || length < 0 || start > size || length > size-start {
+		return nil, fmt.Errorf("it is said to be %d bytes at byte %d, in a file of %d", length, start, size)
+	}
+	// The writers of 2013 forgot the dictionary's header in the length (PARQUET-816).
+	length = min(length+100, size-start)
+	stream := &pageStream{bufio.NewReaderSize(io.NewSectionReader(g.file.source, start, length), int(min(readAhead, max(length, 16))))}
+	mem := &limited{Allocator: g.file.mem}
+	pages, err := file.NewPageReader(stream, chunk.NumValues(), chunk.Compression(), mem, nil)
 	if err != nil {
 		return nil, err
 	}
 	pages.SetMaxPageHeaderSize(maxPageHeaderBytes)
 	descriptor := g.file.reader.MetaData().Schema.Column(column.leaf)
 	checked := &checkedPages{PageReader: pages, column: column}
-	return file.NewColumnReader(descriptor, checked, limited{g.file.mem}, g.file.reader.BufferPool()), nil
+	return file.NewColumnReader(descriptor, checked, mem, g.file.reader.BufferPool()), nil
+}
+
+// pageStream reads the bytes of one column chunk. (Arrow's own stream shows what it held before when it is at its
+// end, and a broken file can make that look like pages, again and again.)
+type pageStream struct{ *bufio.Reader }
+
+// Peek implements parquet.BufferedReader. Other than that of bufio it makes room.
+func (s *pageStream) Peek(n int) ([]byte, error) {
+	if n > s.Size() {
+		s.Reader = bufio.NewReaderSize(s.Reader, n)
+	}
+	return s.Reader.Peek(n)
 }
 
 // Next implements file.PageReader.

@@ -62,9 +62,7 @@ func (f *File) open() error {
 	if err := checkFooter(r); err != nil {
 		return err
 	}
-	properties := apq.NewReaderProperties(limited{f.mem})
-	properties.BufferedStreamEnabled, properties.BufferSize = true, min(readAhead, r.Size())
-	reader, err := file.NewParquetReader(io.NewSectionReader(r, 0, r.Size()), file.WithReadProps(properties))
+	reader, err := file.NewParquetReader(io.NewSectionReader(r, 0, r.Size()), file.WithReadProps(apq.NewReaderProperties(f.mem)))
 	if err != nil {
 		return corrupt("footer", err)
 	}
@@ -204,9 +202,9 @@ type rowGroup struct {
 	index   int
 	columns []*readColumn
 	schema  *arrow.Schema
-	leaves  map[int]leafReader // by position in the file
-	skip    int64              // rows to pass over
-	left    int64              // rows not yet loaded
+	leaves  []leafReader // by position in the file; nil: not read
+	skip    int64        // rows to pass over
+	left    int64        // rows not yet loaded
 }
 
 // read yields the group's records and reports whether to go on.
@@ -237,7 +235,7 @@ func (g *rowGroup) read(ctx context.Context, batchRows int, yield func(arrow.Rec
 }
 
 func (g *rowGroup) start() error {
-	g.leaves = make(map[int]leafReader)
+	g.leaves = make([]leafReader, g.file.reader.MetaData().Schema.NumColumns())
 	for _, column := range g.columns {
 		if err := g.open(column); err != nil {
 			return err
@@ -276,6 +274,9 @@ func (g *rowGroup) next(batchRows int) (arrow.Record, error) {
 	}
 	fit := rows
 	for position, leaf := range g.leaves {
+		if leaf == nil {
+			continue
+		}
 		where := "column " + g.file.reader.MetaData().Schema.Column(position).Path()
 		if err := g.file.guard(where, func() error { return leaf.load(rows) }); err != nil {
 			return nil, err
@@ -283,7 +284,9 @@ func (g *rowGroup) next(batchRows int) (arrow.Record, error) {
 		fit = min(fit, leaf.fit(rows, maxBatchBytes))
 	}
 	for _, leaf := range g.leaves {
-		leaf.take(fit)
+		if leaf != nil {
+			leaf.take(fit)
+		}
 	}
 	g.left -= int64(fit)
 	if passing {
@@ -391,21 +394,34 @@ func (s *source) ReadAt(p []byte, offset int64) (int, error) {
 	return n, err
 }
 
-// limited refuses the buffers that no sound page needs. The panic is caught by guard.
-type limited struct{ memory.Allocator }
+// limited refuses the buffers that no sound column chunk needs: one that is too large, and too many at a time, as
+// pages of kinds that nobody knows would take. The panic is caught by guard.
+type limited struct {
+	memory.Allocator
+	held int
+}
 
-func (l limited) Allocate(size int) []byte {
-	checkPage(size)
+// Allocate implements memory.Allocator.
+func (l *limited) Allocate(size int) []byte {
+	l.hold(size, size)
 	return l.Allocator.Allocate(size)
 }
 
-func (l limited) Reallocate(size int, b []byte) []byte {
-	checkPage(size)
+// Reallocate implements memory.Allocator.
+func (l *limited) Reallocate(size int, b []byte) []byte {
+	l.hold(size, size-len(b))
 	return l.Allocator.Reallocate(size, b)
 }
 
-func checkPage(size int) {
-	if size < 0 || size > maxPageBytes {
-		panic(fmt.Sprintf("a page of %d bytes; the limit is %d", size, maxPageBytes))
+// Free implements memory.Allocator.
+func (l *limited) Free(b []byte) {
+	l.held -= len(b)
+	l.Allocator.Free(b)
+}
+
+func (l *limited) hold(size, more int) {
+	if size < 0 || size > maxPageBytes || l.held+more > 2*maxPageBytes {
+		panic(fmt.Sprintf("a page of %d bytes beside %d; the limit is %d each", size, l.held, maxPageBytes))
 	}
+	l.held += more
 }
