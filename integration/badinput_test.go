@@ -77,24 +77,24 @@ func badInputs() map[string]badInput {
 			w.peer(t, "checkpoint", map[string]any{"path": w.path("source")}, nil)
 			dropCommitsBeforeCheckpoint(t, w, "source")
 			truncate(t, w, "source/_delta_log", ".checkpoint.parquet")
-		}, code: 1, says: []string{"main.test.source", "checkpoint.parquet"}},
+		}, code: 2, says: []string{"main.test.source", "checkpoint.parquet"}},
 		"a gap in the log": {spoil: func(t *testing.T, w *workspace) {
 			t.Helper()
 			must(t, os.Remove(w.path("source/_delta_log/00000000000000000000.json")))
-		}, code: 1, says: []string{"main.test.source"}},
+		}, code: 2, says: []string{"main.test.source"}},
 		"half a commit": {spoil: func(t *testing.T, w *workspace) {
 			t.Helper()
 			truncate(t, w, "source/_delta_log", "00000000000000000001.json")
-		}, code: 1, says: []string{"main.test.source", "00000000000000000001.json"}},
+		}, code: 2, says: []string{"main.test.source", "00000000000000000001.json"}},
 		"unknown reader feature": {spoil: func(t *testing.T, w *workspace) {
 			t.Helper()
 			const future = `{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["timeTravelToTheFuture"],"writerFeatures":["timeTravelToTheFuture"]}}`
 			must(t, os.WriteFile(w.path("source/_delta_log/00000000000000000002.json"), []byte(future+"\n"), 0o600))
-		}, code: 1, says: []string{"main.test.source", "timeTravelToTheFuture"}},
+		}, code: 2, says: []string{"main.test.source", "timeTravelToTheFuture"}},
 		"corrupt parquet": {spoil: func(t *testing.T, w *workspace) {
 			t.Helper()
 			truncate(t, w, "source", ".parquet")
-		}, code: 1, says: []string{".parquet"}},
+		}, code: 2, says: []string{".parquet"}},
 		"missing data file": {spoil: func(t *testing.T, w *workspace) {
 			t.Helper()
 			for path := range w.files(t, "source") {

@@ -182,7 +182,7 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 		return nil
 	}
 	j.sourceName = j.File.Source.Delta.String()
-	table, err := delta.Open(ctx, store.NewLocal(found.source))
+	table, err := delta.Open(ctx, store.NewLocal(found.source), delta.WithLocation(found.source))
 	if errors.Is(err, fs.ErrNotExist) { // the job names what is not there: it cannot work as written
 		err = fmt.Errorf("%w: %w", err, schemas.ErrInvalid)
 	}
@@ -360,7 +360,7 @@ func openDelta(
 ) (*namedSink, error) {
 	opened, err := delta.NewSink(ctx, store.NewLocal(location), delta.SinkOptions{
 		Prefix: prefix, Schema: schema, NoStatistics: noStatistics,
-	})
+	}, delta.WithLocation(location))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

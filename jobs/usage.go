@@ -3,6 +3,7 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"path/filepath"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -29,7 +30,11 @@ type UsageTotal struct {
 
 // UsageTotals adds up a usage table that lies in a folder. The totals come by day, endpoint, model and status.
 func UsageTotals(ctx context.Context, folder string) ([]UsageTotal, error) {
-	table, err := delta.Open(ctx, store.NewLocal(folder))
+	location, err := filepath.Abs(folder)
+	if err != nil {
+		return nil, err
+	}
+	table, err := delta.Open(ctx, store.NewLocal(folder), delta.WithLocation(location))
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,11 @@ func openTable(ctx context.Context, path string) (*delta.Table, error) {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil, usagef("%s: there is no such folder\n  PATH is the folder that a table lies in, not its name in a catalog", path)
 	}
-	table, err := delta.Open(ctx, store.NewLocal(path))
+	location, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	table, err := delta.Open(ctx, store.NewLocal(path), delta.WithLocation(location))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, usagef("%s: not a Delta table: there is no _delta_log in it", path)

@@ -5,9 +5,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/inflowhq/inflow/schemas"
 )
 
-// UnsupportedError says which feature of a table stands in the way. Nothing was read or written.
+// UnsupportedError says which feature of a table stands in the way. Nothing was read or written. It is
+// schemas.ErrInvalid.
 type UnsupportedError struct {
 	// Feature is the protocol's name for it, "columnMapping", or a version, "reader version 4".
 	Feature string
@@ -29,6 +32,9 @@ func (e *UnsupportedError) Error() string {
 	}
 	return text
 }
+
+// Unwrap makes it schemas.ErrInvalid: as the table is, it cannot be used here.
+func (*UnsupportedError) Unwrap() error { return schemas.ErrInvalid }
 
 // The gate. A table is read or written only when every feature it names is in these lists, and what they allow
 // only while unused is looked at in the metadata.

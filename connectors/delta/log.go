@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/schemas"
 )
 
 const (
@@ -93,7 +94,7 @@ func readCommit(ctx context.Context, st store.Store, version int64) iter.Seq2[Ac
 				action, err = decodeAction(line)
 			}
 			if err != nil {
-				yield(Action{}, fmt.Errorf("delta: %s line %d: %w", commitName(version), number, err))
+				yield(Action{}, fmt.Errorf("delta: %s line %d: %w: %w", commitName(version), number, err, schemas.ErrInvalid))
 				return
 			}
 			if !yield(action, nil) {
@@ -101,7 +102,7 @@ func readCommit(ctx context.Context, st store.Store, version int64) iter.Seq2[Ac
 			}
 		}
 		if number == 0 {
-			yield(Action{}, fmt.Errorf("delta: %s is empty", commitName(version)))
+			yield(Action{}, fmt.Errorf("delta: %s is empty: %w", commitName(version), schemas.ErrInvalid))
 		}
 	}
 }
@@ -287,7 +288,7 @@ func loadListed(ctx context.Context, st store.Store, location string, version in
 		if listed.v2 {
 			return nil, &UnsupportedError{Feature: "v2Checkpoint"}
 		}
-		return nil, errors.New("delta: there is a _delta_log, but the log holds no version: restore the folder, or delete it if no table is meant to be here")
+		return nil, fmt.Errorf("delta: there is a _delta_log, but the log holds no version: restore the folder, or delete it if no table is meant to be here: %w", schemas.ErrInvalid)
 	}
 	if version == latest {
 		version = newest
@@ -332,7 +333,7 @@ func replay(ctx context.Context, st store.Store, s *state, version int64) error 
 		if isNotExist(err) {
 			// Not wrapped: a hole in a log must not be taken for "no table".
 			return fmt.Errorf("delta: version %d is missing from the log, which is needed for version %d: "+
-				"it was cleaned away or deleted", next, version)
+				"it was cleaned away or deleted: %w", next, version, schemas.ErrInvalid)
 		}
 		if err != nil {
 			return err
