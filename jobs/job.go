@@ -341,12 +341,16 @@ func (j *Job) openSinks(ctx context.Context, found locations) error {
 			NoStatistics: func(column string) bool { return slices.Contains(hidden, column) },
 		})}
 	} else {
-		j.sink, err = openDelta(ctx, "sink.delta: "+j.File.Sink.Delta.String(), found.sink, j.prefix(), results, textColumns(results))
+		j.sink, err = openDelta(ctx, "sink.delta: "+j.File.Sink.Delta.String(), found.sink, delta.SinkOptions{
+			Prefix: j.prefix(), Schema: results, NoStatistics: textColumns(results),
+		})
 		faults = append(faults, err)
 	}
 	if found.usage != "" {
-		j.usage, err = openDelta(ctx, "audit.usage: "+j.File.Audit.Usage.String(), found.usage, j.prefix(), schemas.UsageSchema(),
-			[]string{"provider_usage", "error"})
+		j.usage, err = openDelta(ctx, "audit.usage: "+j.File.Audit.Usage.String(), found.usage, delta.SinkOptions{
+			Prefix: j.prefix(), Schema: schemas.UsageSchema(), NoStatistics: []string{"provider_usage", "error"},
+			Dictionary: schemas.UsageRepeats(),
+		})
 		faults = append(faults, err)
 	}
 	return errors.Join(faults...)
@@ -355,12 +359,8 @@ func (j *Job) openSinks(ctx context.Context, found locations) error {
 // prefix is what a job's marks are stored under in a sink.
 func (j *Job) prefix() string { return j.File.Job + "/" + shard + "/" }
 
-func openDelta(
-	ctx context.Context, name, location, prefix string, schema *arrow.Schema, noStatistics []string,
-) (*namedSink, error) {
-	opened, err := delta.NewSink(ctx, store.NewLocal(location), delta.SinkOptions{
-		Prefix: prefix, Schema: schema, NoStatistics: noStatistics,
-	}, delta.WithLocation(location))
+func openDelta(ctx context.Context, name, location string, options delta.SinkOptions) (*namedSink, error) {
+	opened, err := delta.NewSink(ctx, store.NewLocal(location), options, delta.WithLocation(location))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}

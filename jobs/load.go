@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/inflowhq/inflow/connectors/delta"
 	"github.com/inflowhq/inflow/connectors/files"
 	"github.com/inflowhq/inflow/connectors/store"
 )
@@ -17,7 +18,9 @@ func LoadFiles(ctx context.Context, dir, pattern, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	table, err := openDelta(ctx, folder, folder, "load/"+shard+"/", source.Schema(), textColumns(source.Schema()))
+	table, err := openDelta(ctx, folder, folder, delta.SinkOptions{
+		Prefix: "load/" + shard + "/", Schema: source.Schema(), NoStatistics: textColumns(source.Schema()),
+	})
 	if err != nil {
 		return err
 	}

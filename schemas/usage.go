@@ -64,6 +64,16 @@ func UsageSchema() *arrow.Schema {
 	}, nil)
 }
 
+// UsageRepeats names the usage table's columns that hold few different texts.
+func UsageRepeats() []string {
+	return []string{
+		"endpoint_id", "endpoint_name", "endpoint_tags", "endpoint_metadata", "destination_type", "destination_name",
+		"destination_id", "destination_model", "requester", "requester_type", "url", "api_type", "response_content_type",
+		"routing_information", "price_version", "billable_basis", "prompt_name", "prompt_version", "job", "run_id", "task_key",
+		"source_name", "source_partition", "error",
+	}
+}
+
 // UsageBuilder turns invocations into records of UsageSchema. It is not safe for concurrent use.
 type UsageBuilder struct {
 	record *array.RecordBuilder

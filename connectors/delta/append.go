@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/connectors/store/parquet"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -21,6 +22,8 @@ type AppendOptions struct {
 	Create *Definition
 	// NoStatistics names the columns of which no value may stand in a statistic: prompts, answers.
 	NoStatistics []string
+	// Dictionary names the columns that repeat few values, which are then written as numbers into a list of them.
+	Dictionary []string
 	// Operation is what the history shows; empty: WRITE.
 	Operation string
 }
@@ -84,14 +87,21 @@ func newAppend(table *Table, base *state, options AppendOptions) (*Append, error
 	if options.Operation == "" {
 		options.Operation = "WRITE"
 	}
-	silent := make(map[string]bool, len(options.NoStatistics))
-	for _, name := range options.NoStatistics {
-		if index, found := base.schema.field(name); found {
-			silent[base.schema.Fields[index].Name] = true
+	files := newDataFiles(table.store, base, table.now, parquet.WriterOptions{
+		NoStatistics: among(base.schema, options.NoStatistics), Dictionary: among(base.schema, options.Dictionary),
+	})
+	return &Append{table: table, base: base, options: options, files: files}, nil
+}
+
+// among returns what tells whether a column of the schema is one of those named.
+func among(schema *DataType, names []string) func(column string) bool {
+	named := make(map[string]bool, len(names))
+	for _, name := range names {
+		if index, found := schema.field(name); found {
+			named[schema.Fields[index].Name] = true
 		}
 	}
-	files := newDataFiles(table.store, base, table.now, func(column string) bool { return silent[column] })
-	return &Append{table: table, base: base, options: options, files: files}, nil
+	return func(column string) bool { return named[column] }
 }
 
 // Schema returns the table's columns. Rows may leave out those that are nullable.

@@ -36,7 +36,7 @@ type dataFiles struct {
 	fileColumns []int         // those that stand in the files
 	partitions  []int         // those that stand in the paths
 	fileSchema  *arrow.Schema
-	silent      func(string) bool
+	encoding    parquet.WriterOptions
 	rules       statsRules
 	target      int64
 
@@ -69,9 +69,9 @@ func (w *countingWriter) Write(data []byte) (int, error) {
 	return n, err
 }
 
-func newDataFiles(st store.Store, s *state, now func() time.Time, silent func(string) bool) *dataFiles {
+func newDataFiles(st store.Store, s *state, now func() time.Time, encoding parquet.WriterOptions) *dataFiles {
 	d := &dataFiles{
-		store: st, now: now, schema: s.schema, silent: silent, target: targetFileBytes, open: map[string]*openFile{},
+		store: st, now: now, schema: s.schema, encoding: encoding, target: targetFileBytes, open: map[string]*openFile{},
 		arrow: arrow.NewSchema(s.schema.arrowFields(), nil),
 	}
 	inFile := &DataType{Name: typeStruct}
@@ -86,7 +86,7 @@ func newDataFiles(st store.Store, s *state, now func() time.Time, silent func(st
 		}
 	}
 	d.fileSchema = arrow.NewSchema(inFile.arrowFields(), nil)
-	d.rules = newStatsRules(inFile, s.metadata.Configuration, silent)
+	d.rules = newStatsRules(inFile, s.metadata.Configuration, encoding.NoStatistics)
 	return d
 }
 
@@ -267,7 +267,7 @@ func (d *dataFiles) begin(ctx context.Context, values []*string) (*openFile, err
 		return nil, fmt.Errorf("delta: write a data file: %w", err)
 	}
 	file.object = object
-	file.writer, err = parquet.NewWriter(&countingWriter{to: object, count: &file.size}, d.fileSchema, parquet.WriterOptions{NoStatistics: d.silent})
+	file.writer, err = parquet.NewWriter(&countingWriter{to: object, count: &file.size}, d.fileSchema, d.encoding)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("delta: write %s: %w", file.name, err), object.Abort())
 	}

@@ -23,6 +23,8 @@ type SinkOptions struct {
 	Schema *arrow.Schema
 	// NoStatistics names the columns of which no value may stand in a statistic: prompts, answers.
 	NoStatistics []string
+	// Dictionary names the columns that repeat few values.
+	Dictionary []string
 	// Operation is what the history shows; empty: WRITE.
 	Operation string
 	// PartitionBy and Properties are used where the table is new.
@@ -128,7 +130,9 @@ func (s *Sink) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	epoch, err := newAppend(s.table, s.base.clone(), AppendOptions{NoStatistics: s.options.NoStatistics, Operation: s.options.Operation})
+	epoch, err := newAppend(s.table, s.base.clone(), AppendOptions{
+		NoStatistics: s.options.NoStatistics, Dictionary: s.options.Dictionary, Operation: s.options.Operation,
+	})
 	if err != nil {
 		return err
 	}
