@@ -175,6 +175,9 @@ func drain(tb testing.TB, s *Source, from schemas.Marks) (out drained) {
 		if rows := batch.Record.NumRows(); rows < 1 || rows > int64(s.options.BatchRows) {
 			tb.Fatalf("a batch of %d rows, at most %d are wanted", rows, s.options.BatchRows)
 		}
+		for _, column := range batch.Record.Columns() {
+			equal(tb, int64(column.Len()), batch.Record.NumRows())
+		}
 		if !batch.Record.Schema().Equal(s.Schema()) {
 			tb.Fatalf("a batch of %v from a source of %v", batch.Record.Schema(), s.Schema())
 		}

@@ -215,7 +215,7 @@ func (s *Sink) place(ctx context.Context) error {
 		return nil
 	case readErr == nil:
 		return fmt.Errorf("files: %s: another run was faster: %w: %w", name, schemas.ErrFenced, err)
-	case errors.Is(readErr, fs.ErrNotExist) && schemas.ClassOf(err) != schemas.Ambiguous:
+	case errors.Is(readErr, fs.ErrNotExist): // where err is Ambiguous it stays so
 		return fmt.Errorf("files: %w", err)
 	}
 	return &schemas.Error{Op: "files: commit " + name, Class: schemas.Ambiguous, Code: "commit_unknown", Err: errors.Join(err, readErr)}

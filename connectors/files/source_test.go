@@ -441,4 +441,6 @@ func TestReadLeaksNothing(t *testing.T) {
 		batch.Record.Release()
 		break
 	}
+	put(t, st, "b.csv", "text,id\nx,none\n") // its first column is taken already when the second fails
+	contains(t, drain(t, s, schemas.Marks{"a.jsonl": 10}).err, `b.csv:2:3: column "id"`)
 }
