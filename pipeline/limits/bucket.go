@@ -30,7 +30,7 @@ func newBucket(perMinute int64) *bucket {
 	return &bucket{rate: rate, capacity: capacity, level: capacity, updated: time.Now()}
 }
 
-// take waits until amount may be used. One caller at a time: whoever waits here is next. One that gives up takes
+// take waits until amount may be used. One caller at a time, the one whose turn it is. One that gives up takes
 // nothing.
 func (b *bucket) take(ctx context.Context, amount int64) error {
 	if b == nil {

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -26,11 +24,11 @@ type Options struct {
 	Budget            *schemas.USD
 }
 
-// Limiter admits calls one after the other, of those that wait the one with the lowest place first. It is safe
-// for concurrent use.
+// Limiter admits calls, of those that wait always the one with the lowest place first. It is safe for concurrent
+// use.
 type Limiter struct {
-	entrance queue
-	slots    *semaphore.Weighted
+	slots    *queue
+	turn     *queue // whoever has it is next to take from the rates and the budget; nil: there are none
 	requests *bucket
 	tokens   *bucket
 
@@ -44,13 +42,17 @@ type Limiter struct {
 
 // New returns a limiter.
 func New(options Options) *Limiter {
-	return &Limiter{
-		slots:    semaphore.NewWeighted(int64(max(1, options.Concurrency))),
+	l := &Limiter{
+		slots:    newQueue(max(1, options.Concurrency)),
 		requests: newBucket(options.RequestsPerMinute),
 		tokens:   newBucket(options.TokensPerMinute),
 		budget:   options.Budget,
 		settled:  make(chan struct{}),
 	}
+	if l.requests != nil || l.tokens != nil || l.budget != nil {
+		l.turn = newQueue(1)
+	}
+	return l
 }
 
 // Reservation is what one admitted call holds. Settle gives it back.
@@ -63,50 +65,50 @@ type Reservation struct {
 // Admit waits until a call of about so many tokens and so much money may be sent. place is the call's row,
 // counted from the start of the source: a call waits for none that stands behind it. Admit fails with ErrBudget
 // where the money is not there, and with ctx's error.
+//
+// The slot comes first: it is the order. Calls that wait with a slot for their rate are the next ones in any case.
 func (l *Limiter) Admit(ctx context.Context, place, tokens int64, cost schemas.USD) (*Reservation, error) {
-	if err := l.entrance.enter(ctx, place); err != nil {
+	if err := l.slots.enter(ctx, place); err != nil {
 		return nil, err
 	}
-	defer l.entrance.leave()
-	if err := l.reserve(ctx, cost); err != nil {
-		return nil, err
-	}
-	if err := l.wait(ctx, tokens); err != nil {
-		l.giveBack(cost, schemas.USD{})
+	if err := l.meter(ctx, place, tokens, cost); err != nil {
+		l.slots.leave()
 		return nil, err
 	}
 	return &Reservation{limiter: l, tokens: tokens, cost: cost}, nil
 }
 
-// wait takes the rates first and the slot last, so that a call that waits for its minute leaves its slot to those
-// on the wire.
-func (l *Limiter) wait(ctx context.Context, tokens int64) error {
-	if err := l.requests.take(ctx, 1); err != nil {
-		return err
-	}
-	if err := l.tokens.take(ctx, tokens); err != nil {
-		return err
-	}
-	for {
-		if err := l.slots.Acquire(ctx, 1); err != nil {
+// meter takes what the call may use from the rates and the budget, and waits out a pause.
+func (l *Limiter) meter(ctx context.Context, place, tokens int64, cost schemas.USD) error {
+	if l.turn != nil {
+		if err := l.turn.enter(ctx, place); err != nil {
 			return err
 		}
+		defer l.turn.leave()
+		if err := l.reserve(ctx, cost); err != nil {
+			return err
+		}
+	}
+	err := l.requests.take(ctx, 1)
+	if err == nil {
+		err = l.tokens.take(ctx, tokens)
+	}
+	for err == nil {
 		l.mu.Lock()
 		pause := time.Until(l.paused)
 		l.mu.Unlock()
 		if pause <= 0 {
 			return nil
 		}
-		l.slots.Release(1)
-		if err := Wait(ctx, pause); err != nil {
-			return err
-		}
+		err = Wait(ctx, pause)
 	}
+	l.giveBack(cost, schemas.USD{})
+	return err
 }
 
 // Settle frees the slot and replaces the estimates by the truth.
 func (r *Reservation) Settle(tokens int64, cost schemas.USD) {
-	r.limiter.slots.Release(1)
+	r.limiter.slots.leave()
 	r.limiter.tokens.settle(r.tokens - tokens)
 	r.limiter.giveBack(r.cost, cost)
 }

@@ -6,15 +6,18 @@ import (
 	"sync"
 )
 
-// queue lets one caller at a time through, of those that wait always the one with the lowest place.
+// queue is a semaphore that lets so many callers through at a time, of those that wait always the one with the
+// lowest place.
 //
 // Rows ask in whatever order the scheduler runs them, and come back after a retry; but only rows that are done
-// from the first on can be committed. So the order of the source is kept here, at the entrance.
+// from the first on can be committed. So the order of the source is kept here.
 type queue struct {
 	mu      sync.Mutex
-	busy    bool
+	free    int
 	waiting waiters
 }
+
+func newQueue(atOnce int) *queue { return &queue{free: atOnce} }
 
 // waiter is a caller that is not through yet.
 type waiter struct {
@@ -26,8 +29,8 @@ type waiter struct {
 // enter waits until the caller is through; it must leave then. It fails with ctx's error.
 func (q *queue) enter(ctx context.Context, place int64) error {
 	q.mu.Lock()
-	if !q.busy {
-		q.busy = true
+	if q.free > 0 {
+		q.free--
 		q.mu.Unlock()
 		return nil
 	}
@@ -49,7 +52,7 @@ func (q *queue) enter(ctx context.Context, place int64) error {
 	return ctx.Err()
 }
 
-// leave lets the next one through.
+// leave lets the next caller through.
 func (q *queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -58,7 +61,7 @@ func (q *queue) leave() {
 
 func (q *queue) next() {
 	if len(q.waiting) == 0 {
-		q.busy = false
+		q.free++
 		return
 	}
 	close(heap.Pop(&q.waiting).(*waiter).turn) //nolint:errcheck,forcetypeassert // it holds nothing else
