@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"time"
@@ -55,12 +56,19 @@ func NewClient(options ClientOptions) *Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	dialer := &net.Dialer{Timeout: connectTimeout, KeepAlive: keepAlivePeriod}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err //nolint:wrapcheck // the transport knows the network's errors
+		}
+		return &countedConn{Conn: conn}, nil
+	}
 	return &Client{large: semaphore.NewWeighted(largeBodies), Client: &http.Client{
 		Timeout:       options.Timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            dialer.DialContext,
+			DialContext:            dial,
 			TLSHandshakeTimeout:    connectTimeout,
 			Protocols:              protocols,
 			DisableCompression:     true,

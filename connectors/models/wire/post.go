@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,28 +65,25 @@ func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 	start := time.Now()
 	var answer Answer
 	var firstByte atomic.Int64 // the trace runs on the connection's goroutine, perhaps after Do has returned
-	body := &onceBody{reader: bytes.NewReader(call.Body), left: len(call.Body)}
+	var sending delivery
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:              func(info httptrace.GotConnInfo) { sending.begin(info.Conn) },
 		GotFirstResponseByte: func() { firstByte.Store(int64(time.Since(start))) },
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err != nil {
-				body.failed.Store(true)
-			}
-		},
 	})
 
 	// Built by hand, because http.NewRequest would set GetBody, with which the transport may replay the POST.
-	// For the same reason no header may be called Idempotency-Key: net/http takes that as a permission.
+	// For the same reason no header may be called Idempotency-Key: net/http takes that as a permission. The body is
+	// a reader in memory, which goes out with the headers in one write; before any other the transport flushes them.
 	request := (&http.Request{
 		Method: http.MethodPost, URL: call.URL, Host: call.URL.Host, Header: call.Header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: body, ContentLength: int64(len(call.Body)),
+		Body: io.NopCloser(bytes.NewReader(call.Body)), ContentLength: int64(len(call.Body)),
 	}).WithContext(ctx)
 
 	response, err := client.Do(request)
 	answer.FirstByte = time.Duration(firstByte.Load())
 	if err != nil {
-		answer.PossiblyPaid = body.seal()
+		answer.PossiblyPaid = sending.possiblySent(len(call.Body))
 		return answer, call.unanswered(ctx, client, err, answer.PossiblyPaid)
 	}
 	defer response.Body.Close() //nolint:errcheck // the bytes are read or given up; nothing is left to learn
@@ -130,39 +126,4 @@ func (c *Client) readBody(ctx context.Context, response *http.Response, limit in
 		err = errTooLarge
 	}
 	return buffer.Bytes(), err
-}
-
-// onceBody is a request's body that knows whether all of it was taken for sending.
-//
-// Do may return while the transport's writer still runs: the caller gives up, the connection is being closed,
-// and the writer is about to take the last bytes. Whoever then asked "was it sent?" would hear no, and a
-// moment later it was. Hence seal: it answers and, if the answer is no, makes sure that it stays so.
-type onceBody struct {
-	mu     sync.Mutex
-	reader io.Reader
-	left   int
-	sealed bool
-	// failed: the transport took all bytes but could not write them all. An incomplete body is not served.
-	failed atomic.Bool
-}
-
-func (b *onceBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.sealed {
-		return 0, io.ErrClosedPipe
-	}
-	n, err := b.reader.Read(p)
-	b.left -= n
-	return n, err //nolint:wrapcheck // a Reader passes io.EOF on as it is
-}
-
-func (*onceBody) Close() error { return nil }
-
-// seal ends reading and reports whether all of the request may have gone out.
-func (b *onceBody) seal() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.sealed = true
-	return b.left == 0 && !b.failed.Load()
 }

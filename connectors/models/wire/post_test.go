@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,43 +229,6 @@ func TestPartOfTheRequest(t *testing.T) {
 	answer, failure := fail(t, t.Context(), newClient(t, time.Minute), call)
 	if failure.Class != schemas.Transient || answer.PossiblyPaid {
 		t.Errorf("got %v %s paid %t", failure.Class, failure.Code, answer.PossiblyPaid)
-	}
-}
-
-// cutConn lets a number of writes through.
-type cutConn struct {
-	net.Conn
-	left atomic.Int64
-}
-
-func (c *cutConn) Write(p []byte) (int, error) {
-	if c.left.Add(-1) < 0 {
-		return 0, errors.New("the cable is cut")
-	}
-	return c.Conn.Write(p)
-}
-
-// TestWriteFails: the transport buffers a short body whole before the write of it fails. That it took all of
-// the body does not mean that any of it went out.
-func TestWriteFails(t *testing.T) {
-	t.Parallel()
-	for name, writes := range map[string]int64{"headers": 0, "body": 1} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := newPeer(t, func(net.Conn, int64) bool { return false })
-			client := newClient(t, time.Minute)
-			client.Transport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				var dialer net.Dialer
-				conn, err := dialer.DialContext(ctx, network, addr)
-				cut := &cutConn{Conn: conn}
-				cut.left.Store(writes)
-				return cut, err
-			}}
-			answer, failure := fail(t, t.Context(), client, newCall(p.addr))
-			if failure.Class != schemas.Transient || failure.Code != "send_failed" || answer.PossiblyPaid || p.requests.Load() != 0 {
-				t.Errorf("got %v %s paid %t", failure.Class, failure.Code, answer.PossiblyPaid)
-			}
-		})
 	}
 }
 

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"math"
 	"net/http"
 	"strings"
@@ -122,29 +121,6 @@ func TestCleanMessage(t *testing.T) {
 		if got := cleanMessage(message, "K-123-4"); got != want {
 			t.Errorf("%q: got %q, want %q", message, got, want)
 		}
-	}
-}
-
-// TestSeal: what was not taken when the question was asked is never taken.
-func TestSeal(t *testing.T) {
-	t.Parallel()
-	body := &onceBody{reader: bytes.NewReader([]byte("abc")), left: 3}
-	if _, err := body.Read(make([]byte, 2)); err != nil {
-		t.Fatal(err)
-	}
-	if body.seal() {
-		t.Error("a part counts as the whole")
-	}
-	if n, err := body.Read(make([]byte, 2)); n != 0 || err == nil {
-		t.Error("a sealed body can be read on")
-	}
-	whole := &onceBody{reader: bytes.NewReader([]byte("abc")), left: 3}
-	if _, err := whole.Read(make([]byte, 3)); err != nil || !whole.seal() {
-		t.Error("the whole does not count")
-	}
-	whole.failed.Store(true)
-	if whole.seal() {
-		t.Error("what could not be written counts as sent")
 	}
 }
 
