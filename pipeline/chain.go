@@ -63,7 +63,7 @@ type sent struct {
 type chain struct {
 	endpoint *schemas.Endpoint
 	models   []Model
-	base     []schemas.Invocation // for each destination, what all its invocations share
+	origins  []*schemas.Origin // one for each destination
 	limiter  *limits.Limiter
 	ledger   *ledger.Ledger
 	prices   *prices.Book
@@ -179,7 +179,7 @@ func (c *chain) cost(destination int, usage *schemas.Usage) (schemas.USD, bool) 
 // without a row, and after.
 func (c *chain) observe(ctx context.Context, q *question, destination int, action string) sent {
 	q.attempt++
-	invocation := c.base[destination]
+	invocation := schemas.Invocation{Origin: c.origins[destination], Model: c.endpoint.Destinations[destination].Model}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return sent{err: err}

@@ -60,6 +60,7 @@ type asker struct {
 	// where no two rows can be equal.
 	mu      sync.Mutex
 	flights map[ledger.Key]chan struct{}
+	reused  map[*schemas.Origin]*schemas.Origin // by the origin of the answers; the ledger has one for each run
 	// line holds the rows that were started and have not had a slot yet: enough that a free slot never waits, and
 	// no more, for each has its prompt and a goroutine.
 	line *semaphore.Weighted
@@ -77,7 +78,8 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 	}
 	return &asker{
 		options: options, chain: c, digest: sha256.Sum256(shared), flights: make(map[ledger.Key]chan struct{}),
-		line: semaphore.NewWeighted(max(minLine, int64(options.Limits.Concurrency))),
+		reused: make(map[*schemas.Origin]*schemas.Origin),
+		line:   semaphore.NewWeighted(max(minLine, int64(options.Limits.Concurrency))),
 	}, nil
 }
 
@@ -161,21 +163,35 @@ func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.A
 	}
 	mine := &schemas.Answer{Text: answer.Text, Error: answer.Error, Invocation: *from, Reused: true}
 	invocation := &mine.Invocation
-	origin, err := uuid.Parse(from.InvocationID)
+	fromID, err := uuid.Parse(from.InvocationID)
 	if err != nil {
 		return fmt.Errorf("ledger: read an answer: %w", err)
 	}
-	invocation.InvocationID = uuid.NewSHA1(origin, q.key[:]).String()
+	invocation.InvocationID = uuid.NewSHA1(fromID, q.key[:]).String()
 	invocation.RequestID = q.request.ID
 	invocation.ReusedFrom = from.InvocationID
 	invocation.SourcePartition, invocation.SourceOffset = q.batch.Partition, q.batch.Offset+int64(q.row)
 	invocation.SourceVersion, invocation.RowKey = q.batch.Version, q.rowKey
-	invocation.RunID = a.options.RunID
+	invocation.Origin = a.reusing(from.Origin)
 	invocation.InputTokens, invocation.OutputTokens, invocation.TotalTokens = 0, 0, 0
 	invocation.CostUSD, invocation.BillableBasis = new(schemas.USD), schemas.BasisNone
 	invocation.Latency, invocation.Attempt = 0, 0
 	invocation.Attempts, invocation.ProviderUsage, invocation.IdempotencyKey = nil, "", ""
 	return a.settle(ctx, q, i, mine)
+}
+
+// reusing is the origin of this run's rows that reuse answers of that origin.
+func (a *asker) reusing(from *schemas.Origin) *schemas.Origin {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	mine, ok := a.reused[from]
+	if !ok {
+		shared := *from
+		shared.RunID, shared.TaskKey, shared.SourceName = a.options.RunID, a.options.TaskKey, a.options.SourceName
+		mine = &shared
+		a.reused[from] = mine
+	}
+	return mine
 }
 
 func (a *asker) settle(ctx context.Context, q *question, i int, answer *schemas.Answer) error {

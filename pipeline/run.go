@@ -64,7 +64,7 @@ func newRun(options *Options) (*run, error) {
 		prices: options.Prices, stats: options.Stats, logger: options.Logger, timeout: q.Timeout, retries: q.Retries, output: q.OutputTokens(),
 	}
 	for i := range q.Endpoint.Destinations {
-		c.base = append(c.base, shared(options, i))
+		c.origins = append(c.origins, origin(options, i))
 	}
 	a, err := newAsker(options, c)
 	if err != nil {
@@ -77,18 +77,18 @@ func newRun(options *Options) (*run, error) {
 	}, nil
 }
 
-// shared is what all invocations of a destination have in common.
-func shared(o *Options, destination int) schemas.Invocation {
+// origin is what the run's invocations at a destination have in common.
+func origin(o *Options, destination int) *schemas.Origin {
 	endpoint := &o.Question.Endpoint
 	to := &endpoint.Destinations[destination]
 	names := make([]string, 0, len(endpoint.Destinations))
 	for i := range endpoint.Destinations {
 		names = append(names, endpoint.Destinations[i].Name)
 	}
-	return schemas.Invocation{
+	return &schemas.Origin{
 		EndpointID: endpoint.ID, EndpointName: endpoint.Name, EndpointTags: endpoint.Tags,
 		EndpointCreator: endpoint.Creator, EndpointCreated: endpoint.Created, EndpointLastUpdated: endpoint.LastUpdated,
-		Destinations: names, DestinationType: to.Type, DestinationName: to.Name, DestinationID: to.ID, Model: to.Model,
+		Destinations: names, DestinationType: to.Type, DestinationName: to.Name, DestinationID: to.ID,
 		Requester: o.Requester, URL: o.Question.Models[destination].URL(), APIType: to.Task,
 		Job: o.Job, RunID: o.RunID, TaskKey: o.TaskKey, SourceName: o.SourceName,
 	}

@@ -2,67 +2,72 @@ package schemas
 
 import "time"
 
+// Origin is what the invocations of one run at one destination have in common. They share one Origin, which does
+// not change.
+//
+// A field that cannot be known stays at its zero value and becomes NULL. Here and below, the integer tags are the
+// ledger's format on disk: never reuse a number.
+type Origin struct {
+	Job        string `cbor:"1,keyasint,omitempty"`
+	RunID      string `cbor:"2,keyasint,omitempty"`
+	TaskKey    string `cbor:"3,keyasint,omitempty"`
+	SourceName string `cbor:"4,keyasint,omitempty"`
+	Requester  string `cbor:"5,keyasint,omitempty"`
+
+	EndpointID          string            `cbor:"6,keyasint,omitempty"`
+	EndpointName        string            `cbor:"7,keyasint,omitempty"`
+	EndpointTags        map[string]string `cbor:"8,keyasint,omitempty"`
+	EndpointCreator     string            `cbor:"9,keyasint,omitempty"`
+	EndpointCreated     time.Time         `cbor:"10,keyasint,omitzero"`
+	EndpointLastUpdated time.Time         `cbor:"11,keyasint,omitzero"`
+	Destinations        []string          `cbor:"12,keyasint,omitempty"` // of the endpoint
+
+	DestinationType string `cbor:"13,keyasint,omitempty"`
+	DestinationName string `cbor:"14,keyasint,omitempty"`
+	DestinationID   string `cbor:"15,keyasint,omitempty"`
+	URL             string `cbor:"16,keyasint,omitempty"`
+	APIType         string `cbor:"17,keyasint,omitempty"`
+	PromptName      string `cbor:"18,keyasint,omitempty"`
+	PromptVersion   string `cbor:"19,keyasint,omitempty"`
+}
+
 // Invocation is one attempt at one destination, and one row of the usage table. The ledger keeps it from the
 // moment it is durable until the usage table has it.
-//
-// A field that cannot be known stays at its zero value and becomes NULL. The integer tags are the ledger's
-// format on disk: never reuse a number.
 type Invocation struct {
+	*Origin `cbor:"-"` // never nil
+
 	InvocationID string    `cbor:"1,keyasint"`
 	RequestID    string    `cbor:"2,keyasint"`
 	EventTime    time.Time `cbor:"3,keyasint"` // when it was sent, UTC
+	Model        string    `cbor:"4,keyasint,omitempty"`
 
-	EndpointID      string            `cbor:"4,keyasint,omitempty"`
-	EndpointName    string            `cbor:"5,keyasint,omitempty"`
-	EndpointTags    map[string]string `cbor:"6,keyasint,omitempty"`
-	DestinationType string            `cbor:"7,keyasint,omitempty"`
-	DestinationName string            `cbor:"8,keyasint,omitempty"`
-	DestinationID   string            `cbor:"9,keyasint,omitempty"`
-	Model           string            `cbor:"10,keyasint,omitempty"`
-	Requester       string            `cbor:"11,keyasint,omitempty"`
-	URL             string            `cbor:"12,keyasint,omitempty"`
-	APIType         string            `cbor:"13,keyasint,omitempty"`
+	Latency         time.Duration `cbor:"5,keyasint,omitempty"`
+	TimeToFirstByte time.Duration `cbor:"6,keyasint,omitempty"` // 0: no byte came
+	StatusCode      int           `cbor:"7,keyasint,omitempty"` // 0: no status line came
+	ContentType     string        `cbor:"8,keyasint,omitempty"`
 
-	Latency         time.Duration `cbor:"14,keyasint,omitempty"`
-	TimeToFirstByte time.Duration `cbor:"15,keyasint,omitempty"` // 0: no byte came
-	StatusCode      int           `cbor:"16,keyasint,omitempty"` // 0: no status line came
-	ContentType     string        `cbor:"17,keyasint,omitempty"`
+	InputTokens              int64         `cbor:"9,keyasint,omitempty"`
+	OutputTokens             int64         `cbor:"10,keyasint,omitempty"`
+	TotalTokens              int64         `cbor:"11,keyasint,omitempty"`
+	CacheReadInputTokens     *int64        `cbor:"12,keyasint,omitempty"`
+	CacheCreationInputTokens *int64        `cbor:"13,keyasint,omitempty"`
+	OutputReasoningTokens    *int64        `cbor:"14,keyasint,omitempty"`
+	BillableBasis            BillableBasis `cbor:"15,keyasint,omitempty"`
+	ProviderUsage            string        `cbor:"16,keyasint,omitempty"`
+	CostUSD                  *USD          `cbor:"17,keyasint,omitempty"` // nil: no price is known
+	PriceVersion             string        `cbor:"18,keyasint,omitempty"`
 
-	InputTokens              int64         `cbor:"18,keyasint,omitempty"`
-	OutputTokens             int64         `cbor:"19,keyasint,omitempty"`
-	TotalTokens              int64         `cbor:"20,keyasint,omitempty"`
-	CacheReadInputTokens     *int64        `cbor:"21,keyasint,omitempty"`
-	CacheCreationInputTokens *int64        `cbor:"22,keyasint,omitempty"`
-	OutputReasoningTokens    *int64        `cbor:"23,keyasint,omitempty"`
-	BillableBasis            BillableBasis `cbor:"24,keyasint,omitempty"`
-	ProviderUsage            string        `cbor:"25,keyasint,omitempty"`
-	CostUSD                  *USD          `cbor:"26,keyasint,omitempty"` // nil: no price is known
-	PriceVersion             string        `cbor:"27,keyasint,omitempty"`
-
+	Attempt int `cbor:"19,keyasint,omitempty"` // 1 for the first
 	// Attempts are this request's attempts up to and including this one.
-	Attempts []Attempt `cbor:"28,keyasint,omitempty"`
+	Attempts []Attempt `cbor:"20,keyasint,omitempty"`
+	Error    *RowError `cbor:"21,keyasint,omitempty"`
 
-	IdempotencyKey string `cbor:"29,keyasint,omitempty"`
-	ReusedFrom     string `cbor:"30,keyasint,omitempty"`
-
-	Job             string `cbor:"31,keyasint,omitempty"`
-	RunID           string `cbor:"32,keyasint,omitempty"`
-	TaskKey         string `cbor:"33,keyasint,omitempty"`
-	Attempt         int    `cbor:"34,keyasint,omitempty"` // 1 for the first
-	SourceName      string `cbor:"35,keyasint,omitempty"`
-	SourcePartition string `cbor:"36,keyasint,omitempty"`
-	SourceOffset    int64  `cbor:"37,keyasint"`
-	SourceVersion   int64  `cbor:"38,keyasint"` // -1: the source has no versions
-	RowKey          string `cbor:"39,keyasint,omitempty"`
-
-	Error *RowError `cbor:"40,keyasint,omitempty"`
-
-	EndpointCreator     string    `cbor:"41,keyasint,omitempty"`
-	EndpointCreated     time.Time `cbor:"42,keyasint,omitzero"`
-	EndpointLastUpdated time.Time `cbor:"43,keyasint,omitzero"`
-	Destinations        []string  `cbor:"44,keyasint,omitempty"` // of the endpoint
-	PromptName          string    `cbor:"45,keyasint,omitempty"`
-	PromptVersion       string    `cbor:"46,keyasint,omitempty"`
+	IdempotencyKey  string `cbor:"22,keyasint,omitempty"`
+	ReusedFrom      string `cbor:"23,keyasint,omitempty"`
+	SourcePartition string `cbor:"24,keyasint,omitempty"`
+	SourceOffset    int64  `cbor:"25,keyasint"`
+	SourceVersion   int64  `cbor:"26,keyasint"` // -1: the source has no versions
+	RowKey          string `cbor:"27,keyasint,omitempty"`
 }
 
 // Attempt is one line of routing_information.

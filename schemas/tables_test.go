@@ -75,20 +75,23 @@ func TestUsageRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	builder.Append(&schemas.Invocation{
-		InvocationID: "inv", RequestID: "req", EventTime: when, EndpointID: "eid", EndpointName: "triage",
-		EndpointTags: map[string]string{"team": "a"}, DestinationType: "EXTERNAL_MODEL", DestinationName: "mini", DestinationID: "did",
-		Model: "gpt-4o-mini", Requester: "etl@example.com", URL: "http://host/v1", APIType: "llm/v1/chat",
+		Origin: &schemas.Origin{
+			EndpointID: "eid", EndpointName: "triage", EndpointTags: map[string]string{"team": "a"},
+			EndpointCreator: "me", EndpointCreated: when, EndpointLastUpdated: when, Destinations: []string{"mini"},
+			DestinationType: "EXTERNAL_MODEL", DestinationName: "mini", DestinationID: "did",
+			Requester: "etl@example.com", URL: "http://host/v1", APIType: "llm/v1/chat",
+			Job: "job", RunID: "run", TaskKey: "task", SourceName: "main.s.t", PromptName: "p", PromptVersion: "3",
+		},
+		InvocationID: "inv", RequestID: "req", EventTime: when, Model: "gpt-4o-mini",
 		Latency: 1500 * time.Millisecond, TimeToFirstByte: 20 * time.Millisecond, StatusCode: 429, ContentType: "application/json",
 		InputTokens: 10, OutputTokens: 2, TotalTokens: 12, CacheReadInputTokens: &number, BillableBasis: schemas.BasisProvider,
 		ProviderUsage: `{"x":1}`, CostUSD: cost, PriceVersion: "v1",
 		Attempts:       []schemas.Attempt{{Action: "PRIMARY", Destination: "mini", StatusCode: 429, Latency: time.Second}},
-		IdempotencyKey: "key", ReusedFrom: "", Job: "job", RunID: "run", TaskKey: "task", Attempt: 2,
-		SourceName: "main.s.t", SourcePartition: "part-0", SourceOffset: 3, SourceVersion: 4, RowKey: "row",
-		Error:           &schemas.RowError{Code: "rate", Class: schemas.Throttled, Message: "slow down", HTTPStatus: 429},
-		EndpointCreator: "me", EndpointCreated: when, EndpointLastUpdated: when, Destinations: []string{"mini"},
-		PromptName: "p", PromptVersion: "3",
+		IdempotencyKey: "key", ReusedFrom: "", Attempt: 2,
+		SourcePartition: "part-0", SourceOffset: 3, SourceVersion: 4, RowKey: "row",
+		Error: &schemas.RowError{Code: "rate", Class: schemas.Throttled, Message: "slow down", HTTPStatus: 429},
 	})
-	builder.Append(&schemas.Invocation{InvocationID: "bare", SourceVersion: -1})
+	builder.Append(&schemas.Invocation{Origin: new(schemas.Origin), InvocationID: "bare", SourceVersion: -1})
 	if builder.Len() != 2 {
 		t.Errorf("%d rows", builder.Len())
 	}

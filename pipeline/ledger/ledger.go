@@ -3,10 +3,13 @@
 //
 // On disk it is one Pebble store. Keys:
 //
-//	a/<key>             the answer of a request: CBOR of schemas.Answer
-//	i/<invocation id>   an invocation that is about to be sent: CBOR of schemas.Invocation
-//	u/<sequence>        an invocation that ended, until the usage table has it: CBOR of ending
+//	a/<key>             the answer of a request
+//	i/<invocation id>   an invocation that is about to be sent
+//	u/<sequence>        an invocation that ended, until the usage table has it
+//	o/<hash>            an origin: what invocations share, kept once: CBOR of schemas.Origin
 //	m/id, m/sequence    the ledger's name and the last sequence number given out
+//
+// The values of the first three are CBOR of record.
 //
 // Everything goes through one goroutine that gathers what is waiting, writes it as one batch and syncs it
 // once, so that the cost of an fsync is shared by all calls in flight.
@@ -46,8 +49,8 @@ const (
 	cacheBytes   = 64 << 20 // Pebble's block cache, in which it also reserves its write buffers
 	memTableSize = 8 << 20  // Pebble's write buffer
 	// walSyncInterval is the least time between two syncs: what arrives meanwhile shares the next one. A sync is a
-	// good part of what a call costs, and half a millisecond a small part of what a model takes.
-	walSyncInterval = 500 * time.Microsecond
+	// good part of what a call costs, and a millisecond a small part of what a model takes.
+	walSyncInterval = time.Millisecond
 )
 
 // Key identifies a question of a row: what must be equal for an answer to serve again.
@@ -65,19 +68,23 @@ type Ledger struct {
 	closing  sync.Once
 	durable  atomic.Int64 // last sequence number on disk
 	recent   recent
+	origins  origins
 	seen     *seen // nil: there were answers when it was opened, and every lookup goes to disk
 	failure  atomic.Pointer[error]
 }
 
-// ending is how an invocation ended: with the answer under a key, which holds it, or without.
-type ending struct {
-	Key        []byte              `cbor:"1,keyasint,omitempty"`
-	Invocation *schemas.Invocation `cbor:"2,keyasint,omitempty"`
+// record is a value on disk: an answer, an invocation without one, or the key of the answer that holds it.
+type record struct {
+	Origin     []byte              `cbor:"1,keyasint,omitempty"` // where the invocation's origin is
+	Answer     *schemas.Answer     `cbor:"2,keyasint,omitempty"`
+	Invocation *schemas.Invocation `cbor:"3,keyasint,omitempty"`
+	Key        []byte              `cbor:"4,keyasint,omitempty"`
 }
 
 // entry is one append. complete is called exactly once, after the sync or the failure, from the writer: it must
 // not block.
 type entry struct {
+	origin   *origin             // of the invocation, where the ledger has it not yet
 	begun    []byte              // invocation id to note as about to be sent
 	note     []byte              // its record
 	ended    *schemas.Invocation // that ended
@@ -184,48 +191,51 @@ func (l *Ledger) Lookup(key Key) (answer *schemas.Answer, err error) {
 		}
 		return nil, nil //nolint:nilnil // no answer is an answer here, and the caller's common case
 	}
-	answer = new(schemas.Answer)
-	if err := cbor.Unmarshal(scan.Value(), answer); err != nil {
-		return nil, fmt.Errorf("ledger: read an answer: %w", err)
+	kept, err := l.decode(scan.Value())
+	if err != nil {
+		return nil, err
 	}
-	return answer, nil
+	if kept.Answer == nil {
+		return nil, errors.New("ledger: an answer is no answer")
+	}
+	return kept.Answer, nil
 }
 
 // Begin notes an invocation that is about to be sent and returns when the note is durable, so that whatever
 // happens next there is a row for it.
 func (l *Ledger) Begin(ctx context.Context, invocation *schemas.Invocation) error {
-	record, err := l.encode(invocation)
+	note, origin, err := l.encodeAbout(invocation, &record{Invocation: invocation})
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{begun: []byte(invocation.InvocationID), note: record})
+	return l.appendAndWait(ctx, entry{origin: origin, begun: []byte(invocation.InvocationID), note: note})
 }
 
 // End closes an invocation whose outcome serves no row: it failed and another attempt follows, or it was cut
 // off. It returns when the record is durable. The invocation must not change any more.
 func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error {
-	record, err := l.encode(&ending{Invocation: invocation})
+	ending, origin, err := l.encodeAbout(invocation, &record{Invocation: invocation})
 	if err != nil {
 		return err
 	}
-	return l.appendAndWait(ctx, entry{ended: invocation, ending: record})
+	return l.appendAndWait(ctx, entry{origin: origin, ended: invocation, ending: ending})
 }
 
 // Settle closes an invocation together with the answer that holds it, both or neither, and returns when they are
 // durable. The answer must not change any more.
 func (l *Ledger) Settle(ctx context.Context, key Key, answer *schemas.Answer) error {
-	record, err := l.encode(&ending{Key: key[:]})
+	kept, origin, err := l.encodeAbout(&answer.Invocation, &record{Answer: answer})
 	if err != nil {
 		return err
 	}
-	kept, err := l.encode(answer)
+	ending, err := l.encode(&record{Key: key[:]})
 	if err != nil {
 		return err
 	}
 	if l.seen != nil {
 		l.seen.add(&key)
 	}
-	return l.appendAndWait(ctx, entry{ended: &answer.Invocation, ending: record, key: &key, answer: kept})
+	return l.appendAndWait(ctx, entry{origin: origin, ended: &answer.Invocation, ending: ending, key: &key, answer: kept})
 }
 
 // appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is
@@ -239,12 +249,47 @@ func (l *Ledger) appendAndWait(ctx context.Context, e entry) error {
 	return <-durable
 }
 
-func (l *Ledger) encode(value any) ([]byte, error) {
+// encodeAbout writes a record that holds the invocation, and returns its origin where the entry has to carry it.
+func (l *Ledger) encodeAbout(invocation *schemas.Invocation, value *record) ([]byte, *origin, error) {
+	from, err := l.origin(invocation.Origin)
+	if err != nil {
+		return nil, nil, err
+	}
+	value.Origin = from.id
+	data, err := l.encode(value)
+	if from.durable.Load() {
+		from = nil
+	}
+	return data, from, err
+}
+
+func (l *Ledger) encode(value *record) ([]byte, error) {
 	data, err := l.encoding.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: encode: %w", err)
 	}
 	return data, nil
+}
+
+// decode reads a record and gives its invocation the origin.
+func (l *Ledger) decode(data []byte) (*record, error) {
+	value := new(record)
+	if err := cbor.Unmarshal(data, value); err != nil {
+		return nil, fmt.Errorf("ledger: read a record: %w", err)
+	}
+	if value.Answer == nil && value.Invocation == nil {
+		return value, nil
+	}
+	origin, err := l.originOf(value.Origin)
+	if err != nil {
+		return nil, err
+	}
+	if value.Answer != nil {
+		value.Answer.Invocation.Origin = origin
+	} else {
+		value.Invocation.Origin = origin
+	}
+	return value, nil
 }
 
 func (l *Ledger) append(ctx context.Context, e entry) error {
@@ -306,10 +351,10 @@ func (l *Ledger) stored(after, upTo int64) iter.Seq2[*schemas.Invocation, error]
 }
 
 // invocation reads the record of an ending.
-func (l *Ledger) invocation(record []byte) (*schemas.Invocation, error) {
-	var end ending
-	if err := cbor.Unmarshal(record, &end); err != nil {
-		return nil, fmt.Errorf("ledger: read an invocation: %w", err)
+func (l *Ledger) invocation(data []byte) (*schemas.Invocation, error) {
+	end, err := l.decode(data)
+	if err != nil {
+		return nil, err
 	}
 	if end.Invocation != nil {
 		return end.Invocation, nil
@@ -398,6 +443,9 @@ func (l *Ledger) commit(group []entry) error {
 	}
 	for i := range group {
 		e := &group[i]
+		if e.origin != nil {
+			set(originKey(e.origin.id), e.origin.data)
+		}
 		if e.begun != nil {
 			set(intentKey(e.begun), e.note)
 		}
@@ -423,6 +471,9 @@ func (l *Ledger) commit(group []entry) error {
 	}
 	ended := l.durable.Load()
 	for i := range group {
+		if group[i].origin != nil {
+			group[i].origin.durable.Store(true)
+		}
 		if group[i].ended != nil {
 			ended++
 			l.recent.add(ended, group[i].ended)
@@ -468,19 +519,23 @@ func (l *Ledger) recover() error {
 	}
 	var group []entry
 	for scan.First(); scan.Valid(); scan.Next() {
-		var invocation schemas.Invocation
-		if err := cbor.Unmarshal(scan.Value(), &invocation); err != nil {
+		noted, err := l.decode(scan.Value())
+		if err != nil {
 			return errors.Join(err, scan.Close())
+		}
+		invocation := noted.Invocation
+		if invocation == nil {
+			return errors.Join(errors.New("a note is no invocation"), scan.Close())
 		}
 		invocation.Error = &schemas.RowError{
 			Code: "answer_never_arrived", Class: schemas.Ambiguous, Attempts: invocation.Attempt,
 			Message: "the process ended while this call was on the wire; it may have been paid",
 		}
-		record, err := l.encode(&ending{Invocation: &invocation})
+		ending, _, err := l.encodeAbout(invocation, noted)
 		if err != nil {
 			return errors.Join(err, scan.Close())
 		}
-		group = append(group, entry{ended: &invocation, ending: record})
+		group = append(group, entry{ended: invocation, ending: ending})
 	}
 	if err := errors.Join(scan.Error(), scan.Close()); err != nil || len(group) == 0 {
 		return err

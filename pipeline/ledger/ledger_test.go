@@ -45,6 +45,7 @@ func closed(t *testing.T, l *ledger.Ledger) {
 
 func invocation(i int) *schemas.Invocation {
 	return &schemas.Invocation{
+		Origin:       &schemas.Origin{Job: "job", RunID: "run"},
 		InvocationID: fmt.Sprintf("invocation-%d", i), RequestID: "r", EventTime: time.UnixMicro(1_700_000_000_123_456).UTC(),
 		InputTokens: int64(i), SourceVersion: -1, BillableBasis: schemas.BasisProvider,
 	}

@@ -24,19 +24,23 @@ func usage(rows int) arrow.Record {
 	start := time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)
 	reasoning := int64(12)
 	cost := schemas.USD{}
+	origin := &schemas.Origin{
+		EndpointName: "triage", EndpointTags: map[string]string{"team": "support"}, Destinations: []string{"mini", "large"},
+		DestinationType: "EXTERNAL_MODEL", DestinationName: "mini", Requester: "etl@example.com",
+		URL: "https://api.example.com/v1/chat/completions", APIType: "llm/v1/chat",
+		Job: "triage_tickets", RunID: "run-1", TaskKey: "task", SourceName: "main.support.tickets",
+	}
 	for i := range rows {
 		builder.Append(&schemas.Invocation{
+			Origin:       origin,
 			InvocationID: fmt.Sprintf("inv-%032x", i*7919), RequestID: fmt.Sprintf("req-%032x", i*104729),
-			EventTime: start.Add(time.Duration(i) * 7 * time.Millisecond), EndpointName: "triage", EndpointTags: map[string]string{"team": "support"},
-			DestinationType: "EXTERNAL_MODEL", DestinationName: "mini", Model: "gpt-4o-mini", Requester: "etl@example.com",
-			URL: "https://api.example.com/v1/chat/completions", APIType: "llm/v1/chat", Latency: time.Duration(i%900) * time.Millisecond,
+			EventTime: start.Add(time.Duration(i) * 7 * time.Millisecond), Model: "gpt-4o-mini", Latency: time.Duration(i%900) * time.Millisecond,
 			StatusCode: 200, ContentType: "application/json", InputTokens: int64(200 + i%777), OutputTokens: int64(i % 99), TotalTokens: int64(299 + i%777),
 			OutputReasoningTokens: &reasoning, CostUSD: &cost, PriceVersion: "2026-11",
 			ProviderUsage:  fmt.Sprintf(`{"prompt_tokens":%d,"completion_tokens":%d}`, 200+i%777, i%99),
 			Attempts:       []schemas.Attempt{{Action: "PRIMARY", Destination: "mini", StatusCode: 200, Latency: time.Second}},
-			IdempotencyKey: fmt.Sprintf("%064x", i), Job: "triage_tickets", RunID: "run-1", TaskKey: "task", Attempt: 1,
-			SourceName: "main.support.tickets", SourcePartition: "part-0001.parquet", SourceOffset: int64(i), SourceVersion: 3, RowKey: fmt.Sprint(i),
-			Destinations: []string{"mini", "large"},
+			IdempotencyKey: fmt.Sprintf("%064x", i), Attempt: 1,
+			SourcePartition: "part-0001.parquet", SourceOffset: int64(i), SourceVersion: 3, RowKey: fmt.Sprint(i),
 		})
 	}
 	return builder.NewRecord()
