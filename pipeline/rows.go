@@ -64,6 +64,10 @@ type asker struct {
 	// line holds the rows that were started and have not had a slot yet: enough that a free slot never waits, and
 	// no more, for each has its prompt and a goroutine.
 	line *semaphore.Weighted
+
+	rows     *sync.WaitGroup // rows under way
+	fail     func(error)     // ends the run
+	finished func()          // called after every finished row; it does not block
 }
 
 func newAsker(options *Options, c *chain) (*asker, error) {
@@ -83,8 +87,9 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 	}, nil
 }
 
-// ask brings the i-th selected row of b, which stands in line, to its durable answer and finishes it there. It
-// returns an error where the row has none: the run is stopping, or has to.
+// ask brings the i-th selected row of b, which stands in line, to its answer; the row is finished once that is
+// durable, which may be after ask has returned. It returns an error where there is no answer: the run is stopping,
+// or has to.
 func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 	q := a.question(b, b.row(i))
 	q.place, q.line = b.place+int64(i), a.line
@@ -194,19 +199,29 @@ func (a *asker) reusing(from *schemas.Origin) *schemas.Origin {
 	return mine
 }
 
+// settle hands the answer to the ledger, which finishes the row when it is durable.
 func (a *asker) settle(ctx context.Context, q *question, i int, answer *schemas.Answer) error {
-	err := a.options.Ledger.Settle(ctx, q.key, answer)
-	a.land(q.key)
+	a.rows.Add(1)
+	err := a.options.Ledger.Settle(ctx, q.key, answer, func(err error) {
+		defer a.rows.Done()
+		a.land(q.key)
+		if err != nil {
+			a.fail(err)
+			return
+		}
+		a.finish(q.batch, i, answer)
+	})
 	if err != nil {
-		return err
+		a.rows.Done()
+		a.land(q.key)
 	}
-	a.finish(q.batch, i, answer)
-	return nil
+	return err
 }
 
 func (a *asker) finish(b *batch, i int, answer *schemas.Answer) {
 	a.chain.stats.finish(answer)
 	b.finish(i, answer)
+	a.finished()
 }
 
 // takeOff reports whether q is the first of its kind on its way; else it returns what is closed when that one

@@ -70,11 +70,13 @@ func newRun(options *Options) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &run{
+	r := &run{
 		options: options, asker: a,
 		window: semaphore.NewWeighted(options.Window), bytes: semaphore.NewWeighted(windowBytes),
 		audit: newAudit(options),
-	}, nil
+	}
+	a.rows, a.fail, a.finished = &r.rows, func(err error) { r.stop(err) }, r.judge
+	return r, nil
 }
 
 // origin is what the run's invocations at a destination have in common.
@@ -229,8 +231,6 @@ func (r *run) workers(admit, work context.Context) (start func(row), end func())
 				for each, more := first, true; more; each, more = <-next {
 					if err := r.asker.ask(admit, work, each.batch, each.i); err != nil {
 						r.stop(err)
-					} else {
-						r.judge()
 					}
 				}
 			})

@@ -20,11 +20,10 @@ func (f *fields) builder() array.Builder {
 	return builder
 }
 
-func (f *fields) null(count int) {
-	for range count {
-		f.builder().AppendNull()
-	}
-}
+// skip leaves columns out, which are filled up with NULL in the end.
+func (f *fields) skip(count int) { f.index += count }
+
+func (f *fields) null() { f.builder().AppendNull() }
 
 func (f *fields) text(value string) {
 	appendText(f.builder(), value)
@@ -49,7 +48,7 @@ func (f *fields) bigint(value int64, known bool) {
 
 func (f *fields) optional(value *int64) {
 	if value == nil {
-		f.null(1)
+		f.null()
 		return
 	}
 	f.bigint(*value, true)

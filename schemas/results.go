@@ -58,7 +58,7 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) {
 	row := fields{next: b.record.Field}
 	inv := &answer.Invocation
 	if answer.Error != nil {
-		row.null(1)
+		row.null()
 		row.structure(func(f *fields) {
 			f.text(answer.Error.Code)
 			f.text(answer.Error.Class.String())
@@ -68,7 +68,7 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) {
 		})
 	} else {
 		row.builder().(*array.StringBuilder).Append(answer.Text) //nolint:errcheck,forcetypeassert // an empty answer is an answer
-		row.null(1)
+		row.null()
 	}
 	row.structure(func(f *fields) {
 		f.text(inv.RequestID)

@@ -90,6 +90,10 @@ func (b *UsageBuilder) Len() int { return b.rows }
 
 // NewRecord returns the rows appended so far and starts anew. The caller releases the record.
 func (b *UsageBuilder) NewRecord() arrow.Record {
+	for i := range b.record.Schema().NumFields() {
+		column := b.record.Field(i) // what nobody can know outside Databricks is NULL throughout
+		column.AppendNulls(b.rows - column.Len())
+	}
 	b.rows = 0
 	return b.record.NewRecord()
 }
@@ -102,7 +106,7 @@ func (b *UsageBuilder) Append(inv *Invocation) {
 	b.rows++
 	row := fields{next: b.record.Field}
 
-	row.null(2) // account_id, workspace_id: known only inside Databricks
+	row.skip(2) // account_id, workspace_id: known only inside Databricks
 	row.text(inv.RequestID)
 	row.integer(UsageSchemaVersion, true)
 	row.text(inv.EndpointID)
@@ -113,7 +117,7 @@ func (b *UsageBuilder) Append(inv *Invocation) {
 		f.time(inv.EndpointCreated)
 		f.time(inv.EndpointLastUpdated)
 		f.texts(inv.Destinations)
-		f.null(1) // inference_table
+		f.null() // inference_table
 	})
 	row.time(inv.EventTime)
 	row.bigint(inv.Latency.Milliseconds(), inv.ReusedFrom == "")
@@ -124,11 +128,11 @@ func (b *UsageBuilder) Append(inv *Invocation) {
 	row.text(inv.Model)
 	row.text(inv.Requester)
 	row.text(requesterType(inv.Requester))
-	row.null(1) // ip_address: there is no client address in a batch
+	row.skip(1) // ip_address: there is no client address in a batch
 	row.text(inv.URL)
-	row.null(1) // user_agent
+	row.skip(1) // user_agent
 	row.text(inv.APIType)
-	row.null(1) // request_tags
+	row.skip(1) // request_tags
 	row.bigint(inv.InputTokens, true)
 	row.bigint(inv.OutputTokens, true)
 	row.bigint(inv.TotalTokens, true)
@@ -141,16 +145,16 @@ func (b *UsageBuilder) Append(inv *Invocation) {
 	row.integer(inv.StatusCode, inv.StatusCode != 0)
 	row.structure(func(f *fields) { f.attempts(inv.Attempts) })
 	row.text(inv.InvocationID)
-	row.null(6) // invocation_metadata, service_type, service_id, service_name, service_tags, mcp_metadata
+	row.skip(6) // invocation_metadata, service_type, service_id, service_name, service_tags, mcp_metadata
 	row.date(inv.EventTime)
-	row.null(2) // client_request_id, usage_context
+	row.skip(2) // client_request_id, usage_context
 	row.usd(inv.CostUSD)
 	row.text(inv.PriceVersion)
 	row.text(string(inv.BillableBasis))
 	row.text(inv.ProviderUsage)
 	row.text(inv.PromptName)
 	row.text(inv.PromptVersion)
-	row.null(1) // variant
+	row.skip(1) // variant
 	row.text(inv.IdempotencyKey)
 	row.text(inv.ReusedFrom)
 	row.text(inv.Job)
@@ -163,7 +167,7 @@ func (b *UsageBuilder) Append(inv *Invocation) {
 	row.bigint(inv.SourceVersion, inv.SourceVersion >= 0)
 	row.text(inv.RowKey)
 	if inv.Error == nil {
-		row.null(1)
+		row.null()
 		return
 	}
 	row.structure(func(f *fields) {

@@ -110,12 +110,12 @@ func (a *app) runToEnd(ctx context.Context, job *jobs.Job, path string) (*summar
 
 // sayDraining answers a signal.
 func (a *app) sayDraining(ctx context.Context) {
-	text := fmt.Sprintf("stopping: calls on the wire have %.0f s to finish; Ctrl-C again ends at once", jobs.Drain.Seconds())
+	seconds := int64(jobs.Drain.Seconds())
 	if a.output == outputJSON {
-		a.logger().WarnContext(ctx, text)
+		a.logger().WarnContext(ctx, "stopping: calls on the wire may finish; a second signal ends at once", "drain_seconds", seconds)
 		return
 	}
-	_, _ = fmt.Fprintln(a.stderr, text) // as every line of stderr
+	_, _ = fmt.Fprintf(a.stderr, "stopping: calls on the wire have %d s to finish; Ctrl-C again ends at once\n", seconds) // as every line of stderr
 }
 
 // howToGoOn adds to a run's error what is safe and what to type next.

@@ -49,8 +49,8 @@ const (
 	cacheBytes   = 64 << 20 // Pebble's block cache, in which it also reserves its write buffers
 	memTableSize = 8 << 20  // Pebble's write buffer
 	// walSyncInterval is the least time between two syncs: what arrives meanwhile shares the next one. A sync is a
-	// good part of what a call costs, and a millisecond a small part of what a model takes.
-	walSyncInterval = time.Millisecond
+	// good part of what a call costs, and half a millisecond a small part of what a model takes.
+	walSyncInterval = 500 * time.Microsecond
 )
 
 // Key identifies a question of a row: what must be equal for an answer to serve again.
@@ -221,9 +221,10 @@ func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error 
 	return l.appendAndWait(ctx, entry{origin: origin, ended: invocation, ending: ending})
 }
 
-// Settle closes an invocation together with the answer that holds it, both or neither, and returns when they are
-// durable. The answer must not change any more.
-func (l *Ledger) Settle(ctx context.Context, key Key, answer *schemas.Answer) error {
+// Settle closes an invocation together with the answer that holds it, both or neither. It returns when the record
+// is queued, and done is called once it is durable, or has failed; done must not block. Where Settle itself fails,
+// done is not called. The answer must not change any more.
+func (l *Ledger) Settle(ctx context.Context, key Key, answer *schemas.Answer, done func(error)) error {
 	kept, origin, err := l.encodeAbout(&answer.Invocation, &record{Answer: answer})
 	if err != nil {
 		return err
@@ -235,7 +236,9 @@ func (l *Ledger) Settle(ctx context.Context, key Key, answer *schemas.Answer) er
 	if l.seen != nil {
 		l.seen.add(&key)
 	}
-	return l.appendAndWait(ctx, entry{origin: origin, ended: &answer.Invocation, ending: ending, key: &key, answer: kept})
+	return l.append(ctx, entry{
+		origin: origin, ended: &answer.Invocation, ending: ending, key: &key, answer: kept, complete: done,
+	})
 }
 
 // appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is

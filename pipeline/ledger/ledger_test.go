@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -51,6 +52,15 @@ func invocation(i int) *schemas.Invocation {
 	}
 }
 
+// settle returns when the answer is durable.
+func settle(ctx context.Context, l *ledger.Ledger, key ledger.Key, answer *schemas.Answer) error {
+	done := make(chan error, 1)
+	if err := l.Settle(ctx, key, answer, func(err error) { done <- err }); err != nil {
+		return err
+	}
+	return <-done
+}
+
 func ended(t *testing.T, l *ledger.Ledger, after int64) []*schemas.Invocation {
 	t.Helper()
 	var out []*schemas.Invocation
@@ -76,7 +86,7 @@ func TestAnswersSurviveAndAreCountedOnce(t *testing.T) {
 				t.Error(err)
 			}
 			key := ledger.Key(sha256.Sum256([]byte{byte(i)}))
-			if err := l.Settle(t.Context(), key, &schemas.Answer{Text: fmt.Sprint(i), Invocation: *inv}); err != nil {
+			if err := settle(t.Context(), l, key, &schemas.Answer{Text: fmt.Sprint(i), Invocation: *inv}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -172,7 +182,7 @@ func child(dir string) {
 	for i := int(l.Sequence()); ; i++ {
 		inv := invocation(i)
 		ctx, stop := contextOf()
-		if err := errors.Join(l.Begin(ctx, inv), l.Settle(ctx, ledger.Key(sha256.Sum256([]byte(inv.InvocationID))),
+		if err := errors.Join(l.Begin(ctx, inv), settle(ctx, l, ledger.Key(sha256.Sum256([]byte(inv.InvocationID))),
 			&schemas.Answer{Invocation: *inv})); err != nil {
 			panic(err)
 		}

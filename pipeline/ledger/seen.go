@@ -16,7 +16,7 @@ type seen struct{ words [seenBits / 64]atomic.Uint64 }
 func (*seen) bits(key *Key, do func(word int, mask uint64) bool) bool {
 	for i := range 4 {
 		bit := binary.LittleEndian.Uint64(key[8*i:]) % seenBits
-		if !do(int(bit/64), 1<<(bit%64)) { //nolint:gosec // below seenBits
+		if !do(int(bit/64), 1<<(bit%64)) {
 			return false
 		}
 	}

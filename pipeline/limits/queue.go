@@ -68,7 +68,7 @@ func (q *queue) next() {
 }
 
 // waiters is a heap by place.
-type waiters []*waiter
+type waiters []*waiter //nolint:recvcheck // container/heap asks for both kinds
 
 func (w waiters) Len() int           { return len(w) }
 func (w waiters) Less(i, j int) bool { return w[i].place < w[j].place }
