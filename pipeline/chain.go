@@ -157,7 +157,7 @@ func (c *chain) limit(admit, ctx context.Context, q *question, destination int, 
 		return sent{err: err}
 	}
 	q.leaveLine()
-	out := c.observe(ctx, q, destination, action)
+	out := c.observe(admit, ctx, q, destination, action, reservation)
 	var tokens int64
 	var spent schemas.USD
 	if out.invocation != nil {
@@ -177,7 +177,9 @@ func (c *chain) cost(destination int, usage *schemas.Usage) (schemas.USD, bool) 
 
 // observe makes one call and writes down everything about it: before it is sent, so that no call is ever
 // without a row, and after.
-func (c *chain) observe(ctx context.Context, q *question, destination int, action string) sent {
+func (c *chain) observe(
+	admit, ctx context.Context, q *question, destination int, action string, reservation *limits.Reservation,
+) sent {
 	q.attempt++
 	invocation := schemas.Invocation{Origin: c.origins[destination], Model: c.endpoint.Destinations[destination].Model}
 	id, err := uuid.NewV7()
@@ -198,6 +200,10 @@ func (c *chain) observe(ctx context.Context, q *question, destination int, actio
 	if err := c.ledger.Begin(ctx, &invocation); err != nil {
 		return sent{err: err}
 	}
+	if err := reservation.Send(admit); err != nil {
+		return sent{err: errors.Join(err, c.ledger.Withdraw(context.WithoutCancel(ctx), &invocation))}
+	}
+	invocation.EventTime = time.Now().UTC().Truncate(time.Microsecond)
 	c.stats.Invocations.Add(1)
 	c.stats.InFlight.Add(1)
 	request := q.request

@@ -49,8 +49,8 @@ const (
 	cacheBytes   = 64 << 20 // Pebble's block cache, in which it also reserves its write buffers
 	memTableSize = 8 << 20  // Pebble's write buffer
 	// walSyncInterval is the least time between two syncs: what arrives meanwhile shares the next one. A sync is a
-	// good part of what a call costs, and half a millisecond a small part of what a model takes.
-	walSyncInterval = 500 * time.Microsecond
+	// good part of what a call costs, and a millisecond a small part of what a model takes.
+	walSyncInterval = time.Millisecond
 )
 
 // Key identifies a question of a row: what must be equal for an answer to serve again.
@@ -87,6 +87,7 @@ type entry struct {
 	origin   *origin             // of the invocation, where the ledger has it not yet
 	begun    []byte              // invocation id to note as about to be sent
 	note     []byte              // its record
+	unsent   []byte              // invocation id whose note is taken back
 	ended    *schemas.Invocation // that ended
 	ending   []byte              // its record
 	key      *Key                // of the answer that it brought; nil: none
@@ -209,6 +210,11 @@ func (l *Ledger) Begin(ctx context.Context, invocation *schemas.Invocation) erro
 		return err
 	}
 	return l.appendAndWait(ctx, entry{origin: origin, begun: []byte(invocation.InvocationID), note: note})
+}
+
+// Withdraw takes back the note of an invocation that was not sent after all. It returns when that is durable.
+func (l *Ledger) Withdraw(ctx context.Context, invocation *schemas.Invocation) error {
+	return l.appendAndWait(ctx, entry{unsent: []byte(invocation.InvocationID)})
 }
 
 // End closes an invocation whose outcome serves no row: it failed and another attempt follows, or it was cut
@@ -451,6 +457,9 @@ func (l *Ledger) commit(group []entry) error {
 		}
 		if e.begun != nil {
 			set(intentKey(e.begun), e.note)
+		}
+		if e.unsent != nil && err == nil {
+			err = batch.Delete(intentKey(e.unsent), nil)
 		}
 		if e.ended != nil {
 			sequence++

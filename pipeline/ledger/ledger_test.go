@@ -136,6 +136,10 @@ func TestACallOnTheWireIsClosedAsAmbiguous(t *testing.T) {
 	if err := l.End(t.Context(), invocation(1)); err != nil {
 		t.Fatal(err)
 	}
+	// One that was noted and then not sent has never been.
+	if err := errors.Join(l.Begin(t.Context(), invocation(3)), l.Withdraw(t.Context(), invocation(3))); err != nil {
+		t.Fatal(err)
+	}
 	closed(t, l)
 	for range 2 { // opening again closes them once
 		l = open(t, dir)

@@ -27,7 +27,8 @@ type Options struct {
 // Limiter admits calls, of those that wait always the one with the lowest place first. It is safe for concurrent
 // use.
 type Limiter struct {
-	slots    *queue
+	slots    *queue // of calls that are prepared or on the wire
+	wire     *queue // of those on the wire
 	turn     *queue // whoever has it is next to take from the rates and the budget; nil: there are none
 	requests *bucket
 	tokens   *bucket
@@ -42,8 +43,10 @@ type Limiter struct {
 
 // New returns a limiter.
 func New(options Options) *Limiter {
+	concurrency := max(1, options.Concurrency)
 	l := &Limiter{
-		slots:    newQueue(max(1, options.Concurrency)),
+		slots:    newQueue(concurrency + Ahead(concurrency)),
+		wire:     newQueue(concurrency),
 		requests: newBucket(options.RequestsPerMinute),
 		tokens:   newBucket(options.TokensPerMinute),
 		budget:   options.Budget,
@@ -55,14 +58,21 @@ func New(options Options) *Limiter {
 	return l
 }
 
-// Reservation is what one admitted call holds. Settle gives it back.
+// Ahead is how many calls may be prepared, but not sent, beside so many on the wire: enough that one which has ended
+// is followed at once.
+func Ahead(concurrency int) int { return max(1, concurrency/2) }
+
+// Reservation is what one admitted call holds: Send, when it is ready, and Settle in any case, which gives it back.
+// It is not safe for concurrent use.
 type Reservation struct {
 	limiter *Limiter
+	place   int64
+	sending bool
 	tokens  int64
 	cost    schemas.USD
 }
 
-// Admit waits until a call of about so many tokens and so much money may be sent. place is the call's row,
+// Admit waits until a call of about so many tokens and so much money may be prepared. place is the call's row,
 // counted from the start of the source: a call waits for none that stands behind it. Admit fails with ErrBudget
 // where the money is not there, and with ctx's error.
 //
@@ -75,7 +85,7 @@ func (l *Limiter) Admit(ctx context.Context, place, tokens int64, cost schemas.U
 		l.slots.leave()
 		return nil, err
 	}
-	return &Reservation{limiter: l, tokens: tokens, cost: cost}, nil
+	return &Reservation{limiter: l, place: place, tokens: tokens, cost: cost}, nil
 }
 
 // meter takes what the call may use from the rates and the budget, and waits out a pause.
@@ -106,8 +116,20 @@ func (l *Limiter) meter(ctx context.Context, place, tokens int64, cost schemas.U
 	return err
 }
 
+// Send waits until the prepared call may go onto the wire. It fails with ctx's error.
+func (r *Reservation) Send(ctx context.Context) error {
+	if err := r.limiter.wire.enter(ctx, r.place); err != nil {
+		return err
+	}
+	r.sending = true
+	return nil
+}
+
 // Settle frees the slot and replaces the estimates by the truth.
 func (r *Reservation) Settle(tokens int64, cost schemas.USD) {
+	if r.sending {
+		r.limiter.wire.leave()
+	}
 	r.limiter.slots.leave()
 	r.limiter.tokens.settle(r.tokens - tokens)
 	r.limiter.giveBack(r.cost, cost)

@@ -27,7 +27,7 @@ func admitted(t *testing.T, limiter *limits.Limiter, calls int, takes time.Durat
 	var wait sync.WaitGroup
 	for range calls {
 		wait.Go(func() {
-			reservation, err := limiter.Admit(t.Context(), 0, tokens, schemas.USD{})
+			reservation, err := send(t.Context(), limiter, 0, tokens)
 			if err != nil {
 				t.Error(err)
 				return
@@ -41,6 +41,19 @@ func admitted(t *testing.T, limiter *limits.Limiter, calls int, takes time.Durat
 	}
 	wait.Wait()
 	return at
+}
+
+// send prepares and sends a call.
+func send(ctx context.Context, limiter *limits.Limiter, place, tokens int64) (*limits.Reservation, error) {
+	reservation, err := limiter.Admit(ctx, place, tokens, schemas.USD{})
+	if err != nil {
+		return nil, err
+	}
+	if err := reservation.Send(ctx); err != nil {
+		reservation.Settle(0, schemas.USD{})
+		return nil, err
+	}
+	return reservation, nil
 }
 
 // most is the largest number of admissions in any window of that length.
@@ -185,7 +198,7 @@ func TestTheLowestPlaceIsAdmittedFirst(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		limiter := limits.New(limits.Options{Concurrency: 1, RequestsPerMinute: 6000})
-		held, err := limiter.Admit(t.Context(), 0, 0, schemas.USD{})
+		held, err := send(t.Context(), limiter, 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +207,7 @@ func TestTheLowestPlaceIsAdmittedFirst(t *testing.T) {
 		var wait sync.WaitGroup
 		ask := func(ctx context.Context, place int64) {
 			wait.Go(func() {
-				reservation, err := limiter.Admit(ctx, place, 0, schemas.USD{})
+				reservation, err := send(ctx, limiter, place, 0)
 				if err != nil {
 					return
 				}
@@ -215,5 +228,40 @@ func TestTheLowestPlaceIsAdmittedFirst(t *testing.T) {
 		if want := []int64{1, 3, 5, 7, 9}; !slices.Equal(order, want) {
 			t.Errorf("admitted in the order %v, want %v", order, want)
 		}
+	})
+}
+
+func TestFewCallsArePreparedAheadOfTheWire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const concurrency = 8
+		limiter := limits.New(limits.Options{Concurrency: concurrency})
+		var wait sync.WaitGroup
+		var mu sync.Mutex
+		prepared := 0
+		for place := range int64(50) {
+			wait.Go(func() {
+				reservation, err := limiter.Admit(t.Context(), place, 0, schemas.USD{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				prepared++
+				mu.Unlock()
+				if err := reservation.Send(t.Context()); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute) //nolint:forbidigo // fake time: the call itself
+				reservation.Settle(0, schemas.USD{})
+			})
+		}
+		synctest.Wait()
+		mu.Lock()
+		if want := concurrency + limits.Ahead(concurrency); prepared != want {
+			t.Errorf("%d calls are prepared or on the wire, want %d", prepared, want)
+		}
+		mu.Unlock()
+		wait.Wait()
 	})
 }
