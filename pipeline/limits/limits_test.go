@@ -215,7 +215,8 @@ func TestTheLowestPlaceIsAdmittedFirst(t *testing.T) {
 				reservation.Settle(0, schemas.USD{})
 			})
 		}
-		ask(t.Context(), 1)
+		ask(t.Context(), 1) // prepared, and waiting for the wire
+		synctest.Wait()
 		for _, place := range []int64{9, 3, 7, 5} {
 			ask(t.Context(), place)
 		}
