@@ -212,6 +212,7 @@ func TestTheLowestPlaceIsAdmittedFirst(t *testing.T) {
 					return
 				}
 				order = append(order, place)
+				time.Sleep(time.Second) //nolint:forbidigo // fake time: the call itself
 				reservation.Settle(0, schemas.USD{})
 			})
 		}
