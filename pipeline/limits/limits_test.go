@@ -267,3 +267,21 @@ func TestFewCallsArePreparedAheadOfTheWire(t *testing.T) {
 		wait.Wait()
 	})
 }
+
+func TestNothingIsSentAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	limiter := limits.New(limits.Options{Concurrency: 4})
+	ctx, cancel := context.WithCancel(t.Context())
+	prepared, err := limiter.Admit(ctx, 0, 0, schemas.USD{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := prepared.Send(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("a prepared call: got %v", err)
+	}
+	prepared.Settle(0, schemas.USD{})
+	if _, err := limiter.Admit(ctx, 1, 0, schemas.USD{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a new call: got %v", err)
+	}
+}

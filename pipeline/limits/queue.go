@@ -28,6 +28,9 @@ type waiter struct {
 
 // enter waits until the caller is through; it must leave then. It fails with ctx's error.
 func (q *queue) enter(ctx context.Context, place int64) error {
+	if err := ctx.Err(); err != nil { // a free place is no reason to go on
+		return err
+	}
 	q.mu.Lock()
 	if q.free > 0 {
 		q.free--
