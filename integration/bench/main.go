@@ -70,7 +70,7 @@ func (c *config) run(ctx context.Context) (err error) {
 	if err := errors.Join(makeTable(ctx, small, c.rows), makeTable(ctx, large, 10*c.rows)); err != nil {
 		return err
 	}
-	return errors.Join(c.throughput(ctx, small, large), c.latency(ctx, small), c.coldStart(ctx))
+	return errors.Join(c.throughput(ctx, small, large), c.latency(ctx), c.coldStart(ctx))
 }
 
 func (c *config) say(format string, args ...any) { _, _ = fmt.Fprintf(c.out, format+"\n", args...) }
@@ -92,14 +92,18 @@ func (c *config) throughput(ctx context.Context, small, large string) error {
 		if err != nil {
 			return err
 		}
-		m, err := c.inflow(ctx, server.url, small, c.rows, concurrency)
+		m, err := c.inflow(ctx, server.url, small, c.rows, concurrency, "")
 		if err != nil {
 			return err
 		}
 		bare, ours = append(bare, b), append(ours, m)
 	}
-	big, err := c.inflow(ctx, server.url, large, 10*c.rows, concurrency)
+	big, err := c.inflow(ctx, server.url, large, 10*c.rows, concurrency, "")
 	if err != nil {
+		return err
+	}
+	profile := filepath.Join(c.dir, "cpu.pprof") // of a run of its own: to be watched costs time
+	if _, err := c.inflow(ctx, server.url, small, c.rows, concurrency, profile); err != nil {
 		return err
 	}
 	b, m := median(bare), median(ours)
@@ -115,7 +119,7 @@ func (c *config) throughput(ctx context.Context, small, large string) error {
 		m.rate()/b.rate(), leastOfBare, rounds, big.rate()/b.rate())
 	c.say("peak memory with ten times the rows: %+.0f%% (at most %+.0f%%)", growth*100, mostMemoryGrowth*100)
 	c.say("\nwhere the binary's CPU time goes:\n")
-	if err := c.printProfile(m.profile); err != nil {
+	if err := c.printProfile(profile); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -123,19 +127,23 @@ func (c *config) throughput(ctx context.Context, small, large string) error {
 		demand(growth <= mostMemoryGrowth, "memory grows with the table"))
 }
 
-// latency compares with what the model's own time leaves.
-func (c *config) latency(ctx context.Context, table string) error {
+// latency compares with what the model's own time leaves, over rows enough that start and end weigh little.
+func (c *config) latency(ctx context.Context) error {
 	const concurrency, latency = 1000, 200 * time.Millisecond
+	table, rows := filepath.Join(c.dir, "middle"), 3*c.rows
+	if err := makeTable(ctx, table, rows); err != nil {
+		return err
+	}
 	server, err := startServer(ctx, chatserver.Options{Latency: latency})
 	if err != nil {
 		return err
 	}
 	defer server.close()
-	bare, err := c.bare(ctx, server.url, c.rows, concurrency)
+	bare, err := c.bare(ctx, server.url, rows, concurrency)
 	if err != nil {
 		return err
 	}
-	ours, err := c.inflow(ctx, server.url, table, c.rows, concurrency)
+	ours, err := c.inflow(ctx, server.url, table, rows, concurrency, "")
 	if err != nil {
 		return err
 	}
@@ -163,7 +171,7 @@ func (c *config) coldStart(ctx context.Context) error {
 	for range runs {
 		server.first.Store(0)
 		began := time.Now()
-		if _, err := c.inflow(ctx, server.url, table, 100, 4); err != nil {
+		if _, err := c.inflow(ctx, server.url, table, 100, 4, ""); err != nil {
 			return err
 		}
 		took = append(took, time.Unix(0, server.first.Load()).Sub(began))

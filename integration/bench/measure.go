@@ -28,7 +28,6 @@ type measured struct {
 	seconds float64
 	cpu     time.Duration // user and system
 	rss     int64         // peak, bytes
-	profile string        // file of its CPU profile; empty: none
 }
 
 func (m measured) rate() float64      { return float64(m.rows) / m.seconds }
@@ -86,8 +85,9 @@ func (*config) bare(ctx context.Context, url string, rows, concurrency int) (mea
 	return m, err
 }
 
-// inflow runs the binary on a table, from an empty state, and sees that all is there in the end.
-func (c *config) inflow(ctx context.Context, url, table string, rows, concurrency int) (measured, error) {
+// inflow runs the binary on a table, from an empty state, and sees that all is there in the end. Where profile is not
+// empty, a CPU profile is written there.
+func (c *config) inflow(ctx context.Context, url, table string, rows, concurrency int, profile string) (measured, error) {
 	dir, err := os.MkdirTemp(c.dir, "run-")
 	if err != nil {
 		return measured{}, err
@@ -95,8 +95,11 @@ func (c *config) inflow(ctx context.Context, url, table string, rows, concurrenc
 	if err := writeJob(dir, url, table, concurrency); err != nil {
 		return measured{}, err
 	}
-	profile := filepath.Join(c.dir, filepath.Base(dir)+".pprof")
-	cmd := exec.CommandContext(ctx, c.binary, "run", "-o", "json", "--cpuprofile", profile, filepath.Join(dir, "job.yaml")) //nolint:gosec // the binary under test
+	args := []string{"run", "-o", "json", filepath.Join(dir, "job.yaml")}
+	if profile != "" {
+		args = append(args, "--cpuprofile", profile)
+	}
+	cmd := exec.CommandContext(ctx, c.binary, args...) //nolint:gosec // the binary under test
 	cmd.Env = append(os.Environ(), "BENCH_KEY=none")
 	out, m, err := call(cmd)
 	if err != nil {
@@ -115,7 +118,7 @@ func (c *config) inflow(ctx context.Context, url, table string, rows, concurrenc
 		return m, fmt.Errorf("of %d rows %d were committed, with %d calls and %d errors",
 			rows, summary.Committed, summary.Invocations, summary.Errors)
 	}
-	m.rows, m.seconds, m.profile = rows, summary.Seconds, profile
+	m.rows, m.seconds = rows, summary.Seconds
 	return m, os.RemoveAll(dir)
 }
 
