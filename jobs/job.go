@@ -211,8 +211,7 @@ func (j *Job) batchRows() int {
 
 // openModels makes a model for every destination. This switch is the list of what Inflow can speak.
 func (j *Job) openModels(ctx context.Context) error {
-	timeout := j.File.Request.Timeout
-	j.client = wire.NewClient(wire.ClientOptions{MaxConns: j.File.Limits.Concurrency, Timeout: timeout + Drain})
+	j.client = wire.NewClient(wire.ClientOptions{MaxConns: j.File.Limits.Concurrency})
 	var faults []error
 	for i := range j.Endpoint.Destinations {
 		to := &j.Endpoint.Destinations[i]

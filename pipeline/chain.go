@@ -46,7 +46,7 @@ type question struct {
 	row      int
 	place    int64  // counts the rows of the run
 	point    uint64 // where in the traffic split it starts
-	estimate int64  // tokens, output included
+	input    int64  // tokens, by estimate
 	history  []schemas.Attempt
 	attempt  int
 	line     *semaphore.Weighted // holds one of it until the first slot; nil afterwards
@@ -150,9 +150,9 @@ func backoff(failures int) time.Duration {
 
 // limit waits for the limits' leave and settles with them afterwards.
 func (c *chain) limit(admit, ctx context.Context, q *question, destination int, action string) sent {
-	expected := schemas.Usage{InputTokens: schemas.EstimateTokens(q.request.TextLength()), OutputTokens: c.output}
+	expected := schemas.Usage{InputTokens: q.input, OutputTokens: c.output}
 	cost, _ := c.cost(destination, &expected)
-	reservation, err := c.limiter.Admit(admit, q.place, q.estimate, cost)
+	reservation, err := c.limiter.Admit(admit, q.place, q.input+c.output, cost)
 	if err != nil {
 		return sent{err: err}
 	}
@@ -233,7 +233,7 @@ var errTimeout = errors.New("no answer within request.timeout")
 
 // estimated fills in what a call that was sent and never answered is counted at: its input.
 func (c *chain) estimated(invocation *schemas.Invocation, q *question, destination int) {
-	usage := schemas.Usage{InputTokens: schemas.EstimateTokens(q.request.TextLength())}
+	usage := schemas.Usage{InputTokens: q.input}
 	invocation.InputTokens, invocation.OutputTokens, invocation.TotalTokens = usage.InputTokens, 0, usage.InputTokens
 	invocation.BillableBasis = schemas.BasisEstimated
 	c.price(invocation, destination, &usage)

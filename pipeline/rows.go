@@ -257,11 +257,11 @@ func (a *asker) mayRepeat() bool {
 // question renders a row.
 func (a *asker) question(b *batch, row int) *question {
 	asked := &a.options.Question
-	q := &question{batch: b, row: row, estimate: a.chain.output}
+	q := &question{batch: b, row: row}
 	q.request.ID = newRequestID()
 	q.request.Messages = asked.Prompt.Render(b.Record, row)
 	q.request.Parameters = asked.Parameters
-	q.estimate += schemas.EstimateTokens(q.request.TextLength())
+	q.input = schemas.EstimateTokens(q.request.TextLength())
 	keys := make([]string, 0, len(asked.Key))
 	for _, column := range asked.Key {
 		keys = append(keys, schemas.Text(b.Record.Column(column), row))

@@ -153,7 +153,7 @@ func open(dir string, lock *pebble.Lock) (*pebble.DB, error) {
 		CacheSize:          cacheBytes,
 	}
 	options.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
-		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: 128, MaxBlobReferenceDepth: 10, RewriteMinimumAge: time.Hour, TargetGarbageRatio: 0.5}
+		return pebble.ValueSeparationPolicy{Enabled: true, MinimumSize: 128, MaxBlobReferenceDepth: 1000, RewriteMinimumAge: time.Hour, TargetGarbageRatio: 0.5}
 	}
 	options.WALMinSyncInterval = func() time.Duration { return walSyncInterval }
 	for level := range options.Levels {
@@ -459,13 +459,14 @@ func (l *Ledger) commit(group []entry) error {
 			set(intentKey(e.begun), e.note)
 		}
 		if e.unsent != nil && err == nil {
-			err = batch.Delete(intentKey(e.unsent), nil)
+			err = batch.SingleDelete(intentKey(e.unsent), nil)
 		}
 		if e.ended != nil {
 			sequence++
 			set(usageKey(sequence), e.ending)
 			if err == nil {
-				err = batch.Delete(intentKey([]byte(e.ended.InvocationID)), nil)
+				// A note is written once, so that the pair of them can vanish without a trace.
+				err = batch.SingleDelete(intentKey([]byte(e.ended.InvocationID)), nil)
 			}
 		}
 		if e.key != nil {

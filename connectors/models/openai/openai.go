@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -112,9 +113,10 @@ func (m *Model) Invoke(ctx context.Context, request *schemas.Request) (*schemas.
 		KeyField: "openai_api_key", ModelField: "external_model.name",
 	}
 	if isHeaderValue(request.ID) {
-		call.Header = m.header.Clone()
+		call.Header = make(http.Header, len(m.header)+1)
+		maps.Copy(call.Header, m.header)
 		// Not Idempotency-Key: chat completions ignore it, and net/http reads it as leave to send twice.
-		call.Header.Set("X-Client-Request-Id", request.ID)
+		call.Header["X-Client-Request-Id"] = []string{request.ID}
 	}
 	answer, err := wire.Post(ctx, m.options.Client, call)
 	response.HTTPStatus, response.ContentType, response.FirstByte = answer.Status, answer.ContentType, answer.FirstByte

@@ -11,7 +11,7 @@ import (
 
 // The defaults and fixed limits of a client.
 const (
-	// DefaultTimeout bounds one call, connecting to last byte. The providers' own SDKs wait as long.
+	// DefaultTimeout is for calls whose context has no deadline. The providers' own SDKs wait as long.
 	DefaultTimeout = 10 * time.Minute
 	// DefaultMaxConns is for callers that do not know their concurrency.
 	DefaultMaxConns = 64
@@ -28,7 +28,7 @@ const (
 type ClientOptions struct {
 	// MaxConns is the most connections to one host, all of them kept alive: the job's concurrency.
 	MaxConns int
-	// Timeout bounds one call, connecting to last byte.
+	// Timeout bounds a call whose context has no deadline, connecting to last byte.
 	Timeout time.Duration
 }
 

@@ -52,8 +52,8 @@ type Answer struct {
 	PossiblyPaid bool
 }
 
-// Post sends the call once, and once only, and reads the answer. It blocks until the last byte, the client's
-// timeout or the end of ctx. Every error is a *schemas.Error; where ctx ended, errors.Is finds its reason.
+// Post sends the call once, and once only, and reads the answer. It blocks until the last byte or the
+// end of ctx, and where ctx has no deadline no longer than the client's timeout. Every error is a *schemas.Error; where ctx ended, errors.Is finds its reason.
 //
 // What is known of a failure:
 //
@@ -80,7 +80,11 @@ func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 		Body: io.NopCloser(bytes.NewReader(call.Body)), ContentLength: int64(len(call.Body)),
 	}).WithContext(ctx)
 
-	response, err := client.Do(request)
+	sender := *client.Client
+	if _, bounded := ctx.Deadline(); bounded {
+		sender.Timeout = 0 // one timer is enough
+	}
+	response, err := sender.Do(request)
 	answer.FirstByte = time.Duration(firstByte.Load())
 	if err != nil {
 		answer.PossiblyPaid = sending.possiblySent(len(call.Body))

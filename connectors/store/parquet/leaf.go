@@ -21,6 +21,7 @@ type leaf struct {
 	// values returns the accessor of one array. The value may point into the array.
 	values func(arrow.Array) (func(i int) pq.Value, error)
 	writer *pq.ColumnWriter
+	nulls  map[uint8][]pq.Value // by level, maxPending of each
 }
 
 var errType = errors.New("the array is not of the column's type")

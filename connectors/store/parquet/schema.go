@@ -125,7 +125,7 @@ func (t *tree) field(field *arrow.Field, name string, above, shown []string, top
 		if err != nil {
 			return nil, nil, fmt.Errorf("parquet: column %s: %w", describe(shown), err)
 		}
-		lf.index = len(t.leaves)
+		lf.index, lf.nulls = len(t.leaves), make(map[uint8][]pq.Value)
 		lf.silent = t.options.NoStatistics != nil && t.options.NoStatistics(top)
 		node, col.leaf = leafNode, lf
 		if t.options.dictionary(top, field.Type) {

@@ -2,6 +2,7 @@ package parquet
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -139,6 +140,9 @@ func (c *column) required() error {
 // leaf hands values to the leaf's writer, whole rows at a time and about a page at once: the writer looks at
 // its page size only between calls.
 func (s *shredder) leaf(c *column, values arrow.Array, parents []entry) error {
+	if def, ok := absent(values, parents); ok && c.nullable {
+		return s.absent(c, def, len(parents))
+	}
 	get, err := c.leaf.values(values)
 	if err != nil {
 		return fmt.Errorf("parquet: column %s: %w", c.path, err)
@@ -180,6 +184,40 @@ func (s *shredder) leaf(c *column, values arrow.Array, parents []entry) error {
 		}
 	}
 	s.values = pending
+	return nil
+}
+
+// absent reports whether there is no value in all of the rows, and at which level all of them end. The columns that
+// a table has for others are like that, for whole files.
+func absent(values arrow.Array, parents []entry) (def uint8, ok bool) {
+	if len(parents) == 0 {
+		return 0, false
+	}
+	all := values.NullN() == values.Len()
+	def = parents[0].def
+	for _, at := range parents {
+		if at.rep != 0 || at.def != def || at.index >= 0 && !all {
+			return 0, false
+		}
+	}
+	return def, true
+}
+
+// absent writes that many rows without a value.
+func (*shredder) absent(c *column, def uint8, rows int) error {
+	if c.stats != nil {
+		c.stats.nulls += int64(rows)
+	}
+	nulls := c.leaf.nulls[def]
+	if nulls == nil {
+		nulls = slices.Repeat([]pq.Value{pq.NullValue().Level(0, int(def), c.leaf.index)}, maxPending)
+		c.leaf.nulls[def] = nulls
+	}
+	for ; rows > 0; rows -= maxPending {
+		if _, err := c.leaf.writer.WriteRowValues(nulls[:min(rows, maxPending)]); err != nil {
+			return fmt.Errorf("parquet: column %s: %w", c.path, err)
+		}
+	}
 	return nil
 }
 
