@@ -13,6 +13,9 @@ import (
 const (
 	// auditRows is the number of usage rows built at a time; it bounds memory, not the size of a commit.
 	auditRows = 4096
+	// auditStep is the number of ended calls that are worth a look before a commit: a record of few rows costs as
+	// much as one of many.
+	auditStep = 2048
 	// auditAttempts bounds how often a commit of usage is tried beside those of other runs.
 	auditAttempts = 10
 )
@@ -61,11 +64,13 @@ func (a *audit) start(ctx context.Context, owner *sync.WaitGroup, fail context.C
 			case <-stopped:
 				return
 			case <-a.wake:
-				step := a.write
+				var err error
 				if a.due.Swap(false) {
-					step = a.commit
+					err = a.commit(ctx)
+				} else if a.options.Ledger.Sequence() >= a.written+auditStep {
+					err = a.write(ctx)
 				}
-				if err := step(ctx); err != nil {
+				if err != nil {
 					fail(err)
 					return
 				}

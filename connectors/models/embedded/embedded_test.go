@@ -55,7 +55,7 @@ func (s service) do(t *testing.T, method, path, body string) (int, http.Header, 
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}
-	response, err := s.client.Do(request)
+	response, err := s.client.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestOtherContentType(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "text/csv")
-	response, err := s.client.Do(request)
+	response, err := s.client.RoundTrip(request)
 	if err != nil {
 		t.Fatal(err)
 	}

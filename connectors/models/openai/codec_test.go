@@ -122,7 +122,7 @@ func (cannedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // BenchmarkInvoke is all of a call but the sockets.
 func BenchmarkInvoke(b *testing.B) {
 	client := wire.NewClient(wire.ClientOptions{})
-	client.Transport = cannedTransport{}
+	client.RegisterProtocol("https", cannedTransport{})
 	m := New(Options{Model: "gpt-4o-mini", Client: client})
 	request := benchRequest()
 	b.ReportAllocs()

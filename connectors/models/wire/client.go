@@ -34,15 +34,16 @@ type ClientOptions struct {
 
 // Client is what all calls of a job share: connections, and the memory for answers of unusual length.
 type Client struct {
-	*http.Client
+	*http.Transport
 
-	large *semaphore.Weighted // of largeBodies
+	timeout time.Duration
+	large   *semaphore.Weighted // of largeBodies
 }
 
-// NewClient returns a client. It speaks HTTP/1.1 over kept-alive connections,
-// takes a proxy from the environment as every tool does, follows no redirect (a POST that is redirected is
-// either sent twice or turned into a GET), keeps no cookies and asks for no compression (answers are small,
-// and a limit on bytes read must be a limit on bytes kept).
+// NewClient returns a client. It speaks HTTP/1.1 over kept-alive connections, takes a proxy from the environment as
+// every tool does and asks for no compression (answers are small, and a limit on bytes read must be a limit on bytes
+// kept). It is a transport and no http.Client, which would follow redirects (a POST that is redirected is either sent
+// twice or turned into a GET), keep cookies, and copy every header to be ready for both.
 //
 // HTTP/2 is off on purpose: its transport replays streams that a server refused, and one connection would
 // make every call wait behind the slowest. Close the idle connections when done.
@@ -63,19 +64,15 @@ func NewClient(options ClientOptions) *Client {
 		}
 		return &countedConn{Conn: conn}, nil
 	}
-	return &Client{large: semaphore.NewWeighted(largeBodies), Client: &http.Client{
-		Timeout:       options.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            dial,
-			TLSHandshakeTimeout:    connectTimeout,
-			Protocols:              protocols,
-			DisableCompression:     true,
-			MaxIdleConnsPerHost:    options.MaxConns,
-			MaxConnsPerHost:        options.MaxConns,
-			IdleConnTimeout:        idleTimeout,
-			MaxResponseHeaderBytes: headerLimit,
-		},
+	return &Client{timeout: options.Timeout, large: semaphore.NewWeighted(largeBodies), Transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dial,
+		TLSHandshakeTimeout:    connectTimeout,
+		Protocols:              protocols,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    options.MaxConns,
+		MaxConnsPerHost:        options.MaxConns,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: headerLimit,
 	}}
 }

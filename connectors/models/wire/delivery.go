@@ -41,8 +41,8 @@ func (d *delivery) begin(conn net.Conn) {
 	d.begun.Store(true)
 }
 
-// possiblySent reports whether all of the request may have gone out. It is asked when Do has failed, and Do has
-// then closed the connection: what was not handed to the network by now never is. The headers come before the
+// possiblySent reports whether all of the request may have gone out. It is asked when RoundTrip has failed, which
+// has then closed the connection: what was not handed to the network by now never is. The headers come before the
 // body and encryption only adds to it, so fewer bytes than the body has are not the whole request, and an
 // incomplete one is not served.
 func (d *delivery) possiblySent(body int) bool {

@@ -71,14 +71,10 @@ func TestWriteFails(t *testing.T) {
 			t.Cleanup(server.Close)
 			client := NewClient(ClientOptions{Timeout: time.Minute})
 			t.Cleanup(client.CloseIdleConnections)
-			transport, ok := client.Transport.(*http.Transport)
-			if !ok {
-				t.Fatalf("the transport is a %T", client.Transport)
-			}
 			if trusted, ok := server.Client().Transport.(*http.Transport); ok && c.secure {
-				transport.TLSClientConfig = trusted.TLSClientConfig
+				client.TLSClientConfig = trusted.TLSClientConfig
 			}
-			transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			client.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 				cut := &cutConn{Conn: conn}
 				cut.left.Store(c.bytes)
@@ -88,7 +84,7 @@ func TestWriteFails(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := Post(t.Context(), client, &Call{Op: "test: call", URL: at, Body: make([]byte, body)})
+			answer, err := Post(t.Context(), client, &Call{Op: "test: call", URL: at, Header: http.Header{}, Body: make([]byte, body)})
 			if err == nil || answer.PossiblyPaid != c.paid || (schemas.ClassOf(err) == schemas.Ambiguous) != c.paid {
 				t.Errorf("got %v, class %s, paid %t", err, schemas.ClassOf(err), answer.PossiblyPaid)
 			}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -106,11 +105,7 @@ func settings(field string) string {
 }
 
 // unanswered is the failure of a call to which no status line came.
-func (c *Call) unanswered(ctx context.Context, client *Client, err error, sent bool) error {
-	// A url.Error's text has the URL in it, and a provider may want a key there.
-	if outer, ok := errors.AsType[*url.Error](err); ok {
-		err = outer.Err
-	}
+func (c *Call) unanswered(ctx context.Context, err error, sent bool) error {
 	failure := &schemas.Error{Op: c.Op, Class: schemas.Transient, Err: err}
 	if sent {
 		// Nobody knows whether it was served. Only a key that makes the provider answer twice for the price of
@@ -121,12 +116,8 @@ func (c *Call) unanswered(ctx context.Context, client *Client, err error, sent b
 	case ctx.Err() != nil:
 		failure.Code, failure.Err = contextFailure(ctx)
 	case isTimeout(err):
-		// Not wrapped: the net package's timeouts claim to be context.DeadlineExceeded, and the engine would
-		// take a slow provider for its own shutdown.
-		failure.Code, failure.Err = "timeout", fmt.Errorf("no answer within %s", client.Timeout)
-		if isDial(err) {
-			failure.Code, failure.Err = "connect_timeout", errors.New("no connection in time")
-		}
+		// Not wrapped: the net package's timeouts claim to be context.DeadlineExceeded.
+		failure.Code, failure.Err = "connect_timeout", errors.New("no connection in time")
 	case sent:
 		c.lost(failure, err)
 	default:
@@ -152,7 +143,7 @@ func (*Call) lost(failure *schemas.Error, err error) {
 func (c *Call) unsent(failure *schemas.Error, err error) {
 	failure.Code = "send_failed"
 	switch {
-	case errors.Is(err, http.ErrSchemeMismatch): // https:// to a server that speaks http
+	case isPlainHTTP(err): // https:// to a server that speaks http
 		failure.Class, failure.Code = schemas.Fatal, "scheme_mismatch"
 		failure.Mend = "write http:// in the endpoint's base URL"
 	case isCertificate(err): // trust does not come back by itself
@@ -170,7 +161,7 @@ func (c *Call) unsent(failure *schemas.Error, err error) {
 }
 
 // brokenOff is the failure of a 2xx whose body could not be read to its end.
-func (c *Call) brokenOff(ctx context.Context, client *Client, status int, err error) error {
+func (c *Call) brokenOff(ctx context.Context, status int, err error) error {
 	failure := &schemas.Error{Op: c.Op, Class: schemas.Transient, Code: "truncated_response", HTTPStatus: status}
 	switch {
 	case ctx.Err() != nil:
@@ -179,8 +170,6 @@ func (c *Call) brokenOff(ctx context.Context, client *Client, status int, err er
 	case errors.Is(err, errTooLarge):
 		failure.Code = "response_too_large"
 		failure.Err = fmt.Errorf("the answer is longer than %d MiB; the connection was closed", BodyLimit>>20)
-	case isTimeout(err):
-		failure.Err = fmt.Errorf("the answer broke off: not complete within %s", client.Timeout)
 	default:
 		failure.Err = errors.New("the answer broke off: the connection ended first")
 	}
@@ -192,7 +181,7 @@ func contextFailure(ctx context.Context) (string, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return "canceled", fmt.Errorf("given up: %w", ctx.Err())
 	}
-	return "deadline_exceeded", fmt.Errorf("given up: %w", ctx.Err())
+	return "timeout", context.Cause(ctx) //nolint:wrapcheck // whoever set the deadline says what it means
 }
 
 func isTimeout(err error) bool {
@@ -203,6 +192,11 @@ func isTimeout(err error) bool {
 func isDial(err error) bool {
 	operation, ok := errors.AsType[*net.OpError](err)
 	return ok && operation.Op == "dial"
+}
+
+func isPlainHTTP(err error) bool {
+	record, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok && string(record.RecordHeader[:]) == "HTTP/"
 }
 
 func isDNS(err error) bool {

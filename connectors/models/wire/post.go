@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -32,7 +33,7 @@ const (
 type Call struct {
 	Op     string         // what errors begin with, "openai: chat completion"
 	URL    *url.URL       // never shown in an error: a provider may want a key in it
-	Header http.Header    // read only
+	Header http.Header    // read only, not nil
 	Body   []byte         // must not change before Post returns
 	Key    schemas.Secret // removed from whatever the provider says
 	// KeyField and ModelField name the settings to mend when the key or the model is refused,
@@ -64,8 +65,13 @@ type Answer struct {
 func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 	start := time.Now()
 	var answer Answer
-	var firstByte atomic.Int64 // the trace runs on the connection's goroutine, perhaps after Do has returned
+	var firstByte atomic.Int64 // the trace runs on the connection's goroutine, perhaps after RoundTrip has returned
 	var sending delivery
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, client.timeout, fmt.Errorf("no answer within %s", client.timeout))
+		defer cancel()
+	}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:              func(info httptrace.GotConnInfo) { sending.begin(info.Conn) },
 		GotFirstResponseByte: func() { firstByte.Store(int64(time.Since(start))) },
@@ -80,15 +86,11 @@ func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 		Body: io.NopCloser(bytes.NewReader(call.Body)), ContentLength: int64(len(call.Body)),
 	}).WithContext(ctx)
 
-	sender := *client.Client
-	if _, bounded := ctx.Deadline(); bounded {
-		sender.Timeout = 0 // one timer is enough
-	}
-	response, err := sender.Do(request)
+	response, err := client.RoundTrip(request)
 	answer.FirstByte = time.Duration(firstByte.Load())
 	if err != nil {
 		answer.PossiblyPaid = sending.possiblySent(len(call.Body))
-		return answer, call.unanswered(ctx, client, err, answer.PossiblyPaid)
+		return answer, call.unanswered(ctx, err, answer.PossiblyPaid)
 	}
 	defer response.Body.Close() //nolint:errcheck // the bytes are read or given up; nothing is left to learn
 
@@ -103,7 +105,7 @@ func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 	answer.Body, err = client.readBody(ctx, response, BodyLimit)
 	if err != nil {
 		answer.Body = nil
-		return answer, call.brokenOff(ctx, client, answer.Status, err)
+		return answer, call.brokenOff(ctx, answer.Status, err)
 	}
 	return answer, nil
 }
