@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 
 	"github.com/inflowhq/inflow/pipeline"
@@ -30,6 +31,11 @@ const (
 func main() {
 	// A reader of our output that goes away must not end a run that has paid for answers.
 	signal.Ignore(syscall.SIGPIPE)
+	// The scheduler's processors are held for as long as a sync takes, and up to 10 ms by compression, while answers
+	// wait to be read. With twice as many the kernel shares the cores out, which it does in smaller pieces.
+	if _, chosen := os.LookupEnv("GOMAXPROCS"); !chosen {
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr, os.LookupEnv))
 }
 
