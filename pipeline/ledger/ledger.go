@@ -46,7 +46,7 @@ var errClosed = errors.New("the ledger is closed")
 const (
 	queueLength  = 4096     // appends waiting for the writer; more wait in Begin and Settle
 	groupLimit   = 2048     // appends in one batch, so that one sync never waits for an endless group
-	cacheBytes   = 64 << 20 // Pebble's block cache, in which it also reserves its write buffers
+	cacheBytes   = 32 << 20 // Pebble's block cache, in which it also reserves its write buffers
 	memTableSize = 8 << 20  // Pebble's write buffer
 	// walSyncInterval is the least time between two syncs: what arrives meanwhile shares the next one. A sync is a
 	// good part of what a call costs, and a millisecond a small part of what a model takes.
