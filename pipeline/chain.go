@@ -39,17 +39,17 @@ const (
 
 // question is one row's request, with what the audit needs to know of the row.
 type question struct {
-	request  schemas.Request
-	key      ledger.Key
-	rowKey   string
-	batch    *batch
-	row      int
-	place    int64  // counts the rows of the run
-	point    uint64 // where in the traffic split it starts
-	input    int64  // tokens, by estimate
-	history  []schemas.Attempt
-	attempt  int
-	line     *semaphore.Weighted // holds one of it until the first slot; nil afterwards
+	request schemas.Request
+	key     ledger.Key
+	rowKey  string
+	batch   *batch
+	row     int
+	place   int64  // counts the rows of the run
+	point   uint64 // where in the traffic split it starts
+	input   int64  // tokens, by estimate
+	history []schemas.Attempt
+	attempt int
+	line    *semaphore.Weighted // holds one of it until the first slot; nil afterwards
 }
 
 // sent is one attempt and what came of it.
