@@ -235,7 +235,7 @@ func (j *Job) openModels(ctx context.Context) error {
 			continue
 		}
 		model := openai.New(options)
-		if err := model.Check(j.File.Request.Parameters); err != nil {
+		if err := model.Check(&schemas.Request{Task: schemas.Task(to.Task), Parameters: j.File.Request.Parameters}); err != nil {
 			faults = append(faults, err)
 		}
 		j.question.Models = append(j.question.Models, model)

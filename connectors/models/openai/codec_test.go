@@ -43,36 +43,6 @@ func FuzzAppendString(f *testing.F) {
 	})
 }
 
-func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{
-		benchAnswer, `{}`, ``, `[]`, `<html>`, `{"choices":[{"message":{"content":[{"type":"text","text":"a"}]}}]}`,
-		`{"choices":[{"message":{"content":null,"refusal":"r"}}],"usage":{"prompt_tokens":-1}}`, `{"error":{"code":429}}`,
-		`{"choices":[{}],"usage":[]}`, `{"choices":[null],"usage":{}}`, `{"error":"x","choices":null}`, `{"choices":[{"message":{"content":`,
-		`{"choices":` + strings.Repeat("[", 20_000), `{"model":{"a":` + strings.Repeat(`{"a":`, 20_000),
-	} {
-		f.Add([]byte(seed))
-	}
-	call := &wire.Call{Op: "op", Key: schemas.NewSecret("sk-key")}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		answer := wire.Answer{Status: 200, Body: body, PossiblyPaid: true}
-		var response schemas.Response
-		err := decode(call, &answer, &response)
-		if err != nil {
-			if schemas.ClassOf(err) == schemas.Ambiguous || strings.Contains(err.Error(), "sk-key") {
-				t.Fatalf("got %v", err)
-			}
-			return
-		}
-		if !json.Valid(body) {
-			t.Fatalf("an answer out of no JSON: %q", body)
-		}
-		u := response.Usage
-		if u.InputTokens < 0 || u.OutputTokens < 0 || u.TotalTokens < 0 || len(u.Raw) > usageLimit {
-			t.Fatalf("got %+v", u)
-		}
-	})
-}
-
 func benchRequest() *schemas.Request {
 	return &schemas.Request{
 		ID: "0197-request",
@@ -81,31 +51,6 @@ func benchRequest() *schemas.Request {
 			{Role: "user", Content: strings.Repeat("The invoice of \"May\" is wrong, and nobody\nanswers. ", 20)},
 		},
 		Parameters: map[string]any{"temperature": 0, "max_tokens": 200},
-	}
-}
-
-func BenchmarkEncode(b *testing.B) {
-	m := New(Options{Model: "gpt-4o-mini"})
-	request := benchRequest()
-	b.ReportAllocs()
-	for b.Loop() {
-		parameters, err := m.parameters(request.Parameters)
-		if err != nil {
-			b.Fatal(err)
-		}
-		m.body(request, parameters)
-	}
-}
-
-func BenchmarkDecode(b *testing.B) {
-	call := &wire.Call{Op: "op"}
-	answer := wire.Answer{Status: 200, Body: []byte(benchAnswer)}
-	b.ReportAllocs()
-	for b.Loop() {
-		var response schemas.Response
-		if err := decode(call, &answer, &response); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 

@@ -1,9 +1,6 @@
 package openai
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 
@@ -18,84 +15,157 @@ const (
 	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
 )
 
-// completion is what is read of a chat completion. Reading it takes one look at the text for its grammar and one
+// answer is what is read of an answer. Reading it takes one look at the text for its grammar and one
 // for its fields: by reflection, this was a tenth of all that a row costs.
-type completion struct {
-	model        string
-	choices      int
-	finishReason string // of the first choice, as all that follow
-	text         string
-	given        bool // the content is a text, not null and not absent
-	refusal      string
-	toolCalls    bool
-	usage        gjson.Result
-	failure      gjson.Result // an error object, as gateways send beside a 200
+type answer struct {
+	into    *schemas.Response
+	choices int
+	given   bool // there is content: not null and not absent
+	refusal bool
+	vectors bool // the data of embeddings
+	failure bool // an error object, as gateways send beside a 200
+	ok      bool // false where a field has another type than it must
 }
 
-// read takes in a body that is JSON; ok is false where a field has another type than it must.
-func (c *completion) read(body []byte) (ok bool) {
-	ok = true
+// Decode reads a chat completion, a completion or embeddings; which of them, the body says.
+func (*format) Decode(body []byte, response *schemas.Response) error {
+	a := answer{into: response, ok: true}
 	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "model":
-			c.model = plain(value, &ok)
+			if name := plain(value, &a.ok); name != "" {
+				response.Model = name
+			}
 		case "usage":
-			c.usage = value
+			response.Usage = readUsage(value)
 		case "error":
-			c.failure = value
+			a.failure = value.Exists() && value.Type != gjson.Null
+		case "data":
+			a.readVectors(value)
 		case "choices":
-			ok = ok && (value.IsArray() || value.Type == gjson.Null)
+			a.ok = a.ok && (value.IsArray() || value.Type == gjson.Null)
 			value.ForEach(func(_, choice gjson.Result) bool {
-				if c.choices++; c.choices == 1 {
-					c.readChoice(choice, &ok)
+				if a.choices++; a.choices == 1 {
+					a.readChoice(choice)
 				}
-				return ok
+				return a.ok
 			})
 		}
-		return ok
+		return a.ok
 	})
-	return ok
+	switch {
+	case !a.ok:
+		return wire.Shape("a field has another type than it must")
+	case a.vectors:
+		return nil
+	case a.choices == 0 && a.failure:
+		problem := wire.ParseProblem(body)
+		return &problem
+	case a.choices == 0:
+		return wire.Shape("there are no choices")
+	case a.refusal:
+		response.Stop = schemas.StopRefusal
+	case response.Stop == schemas.StopContentFilter, response.Stop == schemas.StopLength, a.given, len(response.ToolCalls) > 0:
+	default:
+		return wire.Shape("the first choice has no content")
+	}
+	return nil
 }
 
-func (c *completion) readChoice(choice gjson.Result, ok *bool) {
-	*ok = *ok && (choice.IsObject() || choice.Type == gjson.Null)
+func (a *answer) readChoice(choice gjson.Result) {
+	a.ok = a.ok && (choice.IsObject() || choice.Type == gjson.Null)
 	choice.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "finish_reason":
-			c.finishReason = plain(value, ok)
+			a.into.Stop = stopReason(plain(value, &a.ok))
+		case "text": // of a completion
+			a.into.Text, a.given = plain(value, &a.ok), value.Type == gjson.String
 		case "message":
-			*ok = *ok && (value.IsObject() || value.Type == gjson.Null)
+			a.ok = a.ok && (value.IsObject() || value.Type == gjson.Null)
 			value.ForEach(func(key, value gjson.Result) bool {
 				switch key.Str {
 				case "content":
-					c.readContent(value, ok)
+					a.readContent(value)
 				case "refusal":
-					c.refusal = plain(value, ok)
+					a.refusal = plain(value, &a.ok) != ""
+				case "reasoning_content", "reasoning": // DeepSeek and vLLM; OpenRouter
+					if value.Type == gjson.String {
+						a.into.Reasoning = plain(value, &a.ok)
+					}
 				case "tool_calls":
-					c.toolCalls = value.IsArray() && value.Get("0").Exists()
+					a.readToolCalls(value)
 				}
-				return *ok
+				return a.ok
 			})
 		}
-		return *ok
+		return a.ok
 	})
 }
 
+// stopReason reads OpenAI's word, which is ours; an older one is translated, and other servers' have no meaning.
+func stopReason(word string) schemas.StopReason {
+	switch reason := schemas.StopReason(word); reason {
+	case schemas.StopEnd, schemas.StopLength, schemas.StopToolCalls, schemas.StopContentFilter, schemas.StopRefusal:
+		return reason
+	case "function_call":
+		return schemas.StopToolCalls
+	}
+	return ""
+}
+
 // readContent takes a string, or, from some servers, a list of parts of which the texts count.
-func (c *completion) readContent(content gjson.Result, ok *bool) {
+func (a *answer) readContent(content gjson.Result) {
 	if !content.IsArray() {
-		c.text, c.given = plain(content, ok), content.Type == gjson.String
+		a.into.Text, a.given = plain(content, &a.ok), content.Type == gjson.String
 		return
 	}
 	var text strings.Builder
 	content.ForEach(func(_, part gjson.Result) bool {
-		if *ok = part.IsObject(); *ok && part.Get("type").Str == "text" {
-			c.given = true
-			text.WriteString(plain(part.Get("text"), ok))
+		if a.ok = part.IsObject(); a.ok && part.Get("type").Str == "text" {
+			a.given = true
+			text.WriteString(plain(part.Get("text"), &a.ok))
 		}
-		return *ok
+		return a.ok
 	})
-	c.text = text.String()
+	a.into.Text = text.String()
+}
+
+func (a *answer) readToolCalls(calls gjson.Result) {
+	calls.ForEach(func(_, call gjson.Result) bool {
+		if a.ok = call.IsObject(); a.ok {
+			a.into.ToolCalls = append(a.into.ToolCalls, schemas.ToolCall{
+				ID: plain(call.Get("id"), &a.ok), Name: plain(call.Get("function.name"), &a.ok),
+				Arguments: plain(call.Get("function.arguments"), &a.ok),
+			})
+		}
+		return a.ok
+	})
+}
+
+// readVectors takes embeddings, which may come in any order.
+func (a *answer) readVectors(data gjson.Result) {
+	if a.ok = a.ok && data.IsArray(); !a.ok {
+		return
+	}
+	a.vectors = true
+	entries := data.Array()
+	a.into.Embeddings = make([][]float32, len(entries))
+	for i, entry := range entries {
+		if index := entry.Get("index"); index.Type == gjson.Number {
+			i = int(index.Num)
+		}
+		vector := entry.Get("embedding")
+		if a.ok = i >= 0 && i < len(entries) && a.into.Embeddings[i] == nil && vector.IsArray(); !a.ok {
+			return
+		}
+		numbers := make([]float32, 0, len(vector.Raw)/8)
+		vector.ForEach(func(_, number gjson.Result) bool {
+			a.ok = number.Type == gjson.Number
+			numbers = append(numbers, float32(number.Num))
+			return a.ok
+		})
+		a.into.Embeddings[i] = numbers
+	}
 }
 
 // plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
@@ -109,52 +179,6 @@ func plain(value gjson.Result, ok *bool) string {
 	}
 	*ok = false
 	return ""
-}
-
-// decode reads a 2xx into the response. The usage is filled in beside an error too, for it was consumed;
-// answer.PossiblyPaid is cleared where something else than a model answered.
-//
-// Errors never wrap what encoding/json says: it quotes the answer.
-func decode(call *wire.Call, answer *wire.Answer, response *schemas.Response) error {
-	body := bytes.TrimSpace(answer.Body)
-	if len(body) == 0 {
-		return call.Truncated(answer)
-	}
-	if body[0] != '{' { // a proxy's or a portal's page: no model has seen the prompt
-		answer.PossiblyPaid = false
-		return call.Malformed(answer, errors.New("the answer is not JSON; a proxy or another service may stand at this URL"))
-	}
-	if !json.Valid(body) { // and not gjson.Valid, which has no bound on nesting
-		return call.Truncated(answer)
-	}
-	var got completion
-	if !got.read(body) {
-		return call.Malformed(answer, errors.New("the answer is JSON, but no chat completion"))
-	}
-	response.Usage = readUsage(got.usage)
-	if got.model != "" {
-		response.Model = got.model
-	}
-	if got.choices == 0 {
-		if got.failure.Exists() && got.failure.Type != gjson.Null {
-			return call.Refused(answer, wire.ParseProblem(body))
-		}
-		return call.Malformed(answer, errors.New("the answer holds no choices"))
-	}
-	response.Text = got.text
-	switch {
-	case got.refusal != "":
-		return call.Rejected(answer, "refusal", errors.New("the model refused to answer"))
-	case got.finishReason == "content_filter":
-		return call.Rejected(answer, "content_filter", errors.New("the provider's content filter withheld the answer"))
-	case got.finishReason == "length" && response.Text == "":
-		return call.Rejected(answer, "length", errors.New("the token limit was reached before any text; raise max_tokens or max_completion_tokens"))
-	case got.given:
-		return nil
-	case got.toolCalls:
-		return call.Rejected(answer, "tool_calls", errors.New("the model called a tool instead of answering"))
-	}
-	return call.Malformed(answer, errors.New("the answer's first choice has no content"))
 }
 
 // readUsage takes the provider's counts, or BasisNone where they are absent or cannot be true.
@@ -180,8 +204,10 @@ func readUsage(raw gjson.Result) schemas.Usage {
 			set(&counted.TotalTokens, count(value, &ok))
 		case "prompt_tokens_details":
 			counted.CacheReadInputTokens = count(value.Get("cached_tokens"), &ok)
+			counted.InputAudioTokens = count(value.Get("audio_tokens"), &ok)
 		case "completion_tokens_details":
 			counted.OutputReasoningTokens = count(value.Get("reasoning_tokens"), &ok)
+			counted.OutputAudioTokens = count(value.Get("audio_tokens"), &ok)
 		}
 		return ok
 	})

@@ -31,7 +31,7 @@ func question() *schemas.Request {
 }
 
 // serve answers every call that the provider would accept with this status and body.
-func serve(t *testing.T, status int, contentType, body string) *openai.Model {
+func serve(t *testing.T, status int, contentType, body string) *wire.Model {
 	t.Helper()
 	return model(t, strict(t, func(w http.ResponseWriter, _ map[string]json.RawMessage) {
 		w.Header().Set("Content-Type", contentType)
@@ -40,7 +40,7 @@ func serve(t *testing.T, status int, contentType, body string) *openai.Model {
 	}))
 }
 
-func model(t *testing.T, handler http.Handler) *openai.Model {
+func model(t *testing.T, handler http.Handler) *wire.Model {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	client := wire.NewClient(wire.ClientOptions{MaxConns: 4, Timeout: 30 * time.Second})

@@ -165,15 +165,15 @@ func TestCheck(t *testing.T) {
 		"model": "names the model", "messages": "remove it", "stream": "whole", "n": "one answer", "tools": "text",
 		strings.Repeat("x", 1<<20): "no chat completion parameter",
 	} {
-		err := m.Check(map[string]any{name: 1})
+		err := m.Check(&schemas.Request{Parameters: map[string]any{name: 1}})
 		if !errors.Is(err, schemas.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20s: got %.200v", name, err)
 		}
 	}
-	if err := m.Check(map[string]any{"temperature": 0.5, "max_tokens": 1, "seed": 1, "response_format": nil}); err != nil {
+	if err := m.Check(&schemas.Request{Parameters: map[string]any{"temperature": 0.5, "max_tokens": 1, "seed": 1, "response_format": nil}}); err != nil {
 		t.Error(err)
 	}
-	both := m.Check(map[string]any{"n": 2, "sead": 1})
+	both := m.Check(&schemas.Request{Parameters: map[string]any{"n": 2, "sead": 1}})
 	if both == nil || !strings.Contains(both.Error(), "parameters.n") || !strings.Contains(both.Error(), "mean seed") {
 		t.Errorf("not every fault is told: %v", both)
 	}
@@ -189,7 +189,7 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		{},
 	} {
 		m := openai.New(options)
-		if err := m.Check(nil); !errors.Is(err, schemas.ErrInvalid) {
+		if err := m.Check(&schemas.Request{}); !errors.Is(err, schemas.ErrInvalid) {
 			t.Errorf("%s: got %v", options.BaseURL, err)
 		}
 		got, err := m.Invoke(t.Context(), question())

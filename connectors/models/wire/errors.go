@@ -57,7 +57,7 @@ func hasKnownWord(words []string) bool {
 // refused is the failure of a status that is not 2xx.
 func (c *Call) refused(status int, header http.Header, problem Problem) error {
 	problem.redact(c.Key)
-	class, code := problem.class(status)
+	class, code := problem.class(status, c.Rules)
 	text := fmt.Sprintf("HTTP %d %s", status, code)
 	if problem.Message != "" {
 		text += ": " + problem.Message

@@ -33,13 +33,24 @@ const (
 type Call struct {
 	Op     string         // what errors begin with, "openai: chat completion"
 	URL    *url.URL       // never shown in an error: a provider may want a key in it
-	Header http.Header    // read only, not nil
+	Header http.Header    // the call's own, not nil
 	Body   []byte         // must not change before Post returns
 	Key    schemas.Secret // removed from whatever the provider says
 	// KeyField and ModelField name the settings to mend when the key or the model is refused,
 	// "openai_api_key".
 	KeyField   string
 	ModelField string
+	// Rules are the provider's own words and statuses; they go before the common ones.
+	Rules []Rule
+	// Problem reads the provider's account of a failure; nil is ParseProblem.
+	Problem func(header http.Header, body []byte) Problem
+}
+
+func (c *Call) problem(header http.Header, body []byte) Problem {
+	if c.Problem != nil {
+		return c.Problem(header, body)
+	}
+	return ParseProblem(body)
 }
 
 // Answer is what came back, also beside an error: as much of it as was seen.
@@ -54,25 +65,41 @@ type Answer struct {
 }
 
 // Post sends the call once, and once only, and reads the answer. It blocks until the last byte or the
-// end of ctx, and where ctx has no deadline no longer than the client's timeout. Every error is a *schemas.Error; where ctx ended, errors.Is finds its reason.
+// end of ctx, and where ctx has no deadline no longer than the client's timeout. Every error is a *schemas.Error; where
+// ctx ended, errors.Is finds its reason.
 //
 // What is known of a failure:
 //
 //	nothing or a part of the request went out   Transient, nothing to pay
 //	all of it went out, no status line came     Ambiguous, possibly paid
-//	a status of 3xx, 4xx, 5xx                   as the table in status.go says, nothing to pay
+//	a status of 3xx, 4xx, 5xx                   as the tables in status.go say, nothing to pay
 //	a 2xx whose body breaks off or is endless   Transient, possibly paid
 func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
-	start := time.Now()
 	var answer Answer
+	err := client.exchange(ctx, call, &answer, func(ctx context.Context, response *http.Response) (err error) {
+		answer.Body, err = client.readBody(ctx, response, BodyLimit)
+		if err != nil {
+			answer.Body = nil
+			return call.brokenOff(ctx, answer.Status, err)
+		}
+		return nil
+	})
+	return answer, err
+}
+
+// exchange sends the call and hands a 2xx to read. Where the deadline is the client's own, read's ctx has it.
+func (c *Client) exchange(
+	ctx context.Context, call *Call, answer *Answer, read func(context.Context, *http.Response) error,
+) error {
+	start := time.Now()
 	var firstByte atomic.Int64 // the trace runs on the connection's goroutine, perhaps after RoundTrip has returned
 	var sending delivery
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, client.timeout, fmt.Errorf("no answer within %s", client.timeout))
+		ctx, cancel = context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer within %s", c.timeout))
 		defer cancel()
 	}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn:              func(info httptrace.GotConnInfo) { sending.begin(info.Conn) },
 		GotFirstResponseByte: func() { firstByte.Store(int64(time.Since(start))) },
 	})
@@ -84,13 +111,13 @@ func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 		Method: http.MethodPost, URL: call.URL, Host: call.URL.Host, Header: call.Header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: io.NopCloser(bytes.NewReader(call.Body)), ContentLength: int64(len(call.Body)),
-	}).WithContext(ctx)
+	}).WithContext(traced)
 
-	response, err := client.RoundTrip(request)
+	response, err := c.RoundTrip(request)
 	answer.FirstByte = time.Duration(firstByte.Load())
 	if err != nil {
 		answer.PossiblyPaid = sending.possiblySent(len(call.Body))
-		return answer, call.unanswered(ctx, err, answer.PossiblyPaid)
+		return call.unanswered(ctx, err, answer.PossiblyPaid)
 	}
 	defer response.Body.Close() //nolint:errcheck // the bytes are read or given up; nothing is left to learn
 
@@ -98,16 +125,11 @@ func Post(ctx context.Context, client *Client, call *Call) (Answer, error) {
 	answer.ContentType = response.Header.Get("Content-Type")
 	if answer.Status < 200 || answer.Status > 299 {
 		// However much of it can be read will do: the status alone decides.
-		text, _ := client.readBody(ctx, response, errorBodyLimit)
-		return answer, call.refused(answer.Status, response.Header, ParseProblem(text))
+		text, _ := c.readBody(ctx, response, errorBodyLimit)
+		return call.refused(answer.Status, response.Header, call.problem(response.Header, text))
 	}
 	answer.PossiblyPaid = true
-	answer.Body, err = client.readBody(ctx, response, BodyLimit)
-	if err != nil {
-		answer.Body = nil
-		return answer, call.brokenOff(ctx, answer.Status, err)
-	}
-	return answer, nil
+	return read(ctx, response)
 }
 
 var errTooLarge = errors.New("the body is longer than allowed")

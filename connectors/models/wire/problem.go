@@ -87,9 +87,14 @@ func (p *Problem) add(from *problemFields) {
 }
 
 // class decides what a failure with this status and problem is, and the word for it.
-func (p *Problem) class(status int) (schemas.Class, string) {
+func (p *Problem) class(status int, rules []Rule) (schemas.Class, string) {
 	if p.Status != 0 && status >= 200 && status <= 299 {
 		status = p.Status
+	}
+	for i := range rules {
+		if rule := &rules[i]; rule.matches(status, p.Words) {
+			return rule.Class, rule.Code
+		}
 	}
 	class, code := ClassOfStatus(status)
 	for _, word := range p.Words {

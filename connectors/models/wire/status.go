@@ -2,12 +2,28 @@ package wire
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/inflowhq/inflow/schemas"
 )
 
 const statusOverloaded = 529 // Anthropic's and Databricks' "overloaded"; not registered
+
+// Rule says what a provider means by a word, a status, or both together. The first that fits decides.
+type Rule struct {
+	Word   string // as the provider spells it, in any case; empty: any
+	Status int    // 0: any
+	Class  schemas.Class
+	Code   string // the stable word for SQL
+}
+
+func (r *Rule) matches(status int, words []string) bool {
+	if r.Status != 0 && r.Status != status {
+		return false
+	}
+	return r.Word == "" || slices.ContainsFunc(words, func(word string) bool { return strings.EqualFold(word, r.Word) })
+}
 
 // ClassOfStatus returns the class of a status that is not 2xx, and the stable word for it. A provider's own
 // word, where it is known, goes before (see classOfWord).
