@@ -71,6 +71,7 @@ type decoder struct {
 
 func (d decoder) complete(file *File) {
 	file.State = d.path(file.State)
+	file.Prices = d.path(file.Prices)
 	file.Catalog.Local = d.path(file.Catalog.Local)
 	file.Sink.Files = d.path(file.Sink.Files)
 	for _, pattern := range d.doc.Texts("source", "files") {

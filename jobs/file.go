@@ -24,6 +24,7 @@ type File struct {
 	Sink    Sink       `yaml:"sink"`
 	Audit   Audit      `yaml:"audit"`
 	Commit  Commit     `yaml:"commit"`
+	Prices  string     `yaml:"prices"` // a price book; empty: only Inflow's own
 
 	document *document.Document
 }

@@ -21,9 +21,6 @@ import (
 	"github.com/inflowhq/inflow/catalog/local"
 	"github.com/inflowhq/inflow/connectors/delta"
 	"github.com/inflowhq/inflow/connectors/files"
-	"github.com/inflowhq/inflow/connectors/models/embedded"
-	"github.com/inflowhq/inflow/connectors/models/openai"
-	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/connectors/store"
 	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/pipeline/filters"
@@ -77,15 +74,14 @@ type Job struct {
 	question    pipeline.Question
 	limits      limits.Options
 	prices      *prices.Book
-	client      *wire.Client
-	embedded    *embedded.Server
+	models      models
 }
 
 // Prepare resolves a job. It reports as many faults as it can find in one go. Close the job when done.
 func Prepare(ctx context.Context, file *File, environment Environment) (job *Job, err error) {
-	book, err := prices.Default()
+	book, err := priceBook(file.Prices)
 	if err != nil {
-		return nil, err
+		return nil, file.Join(file.Fault(err.Error(), "", "prices"))
 	}
 	j := &Job{File: file, RunID: uuid.NewString(), environment: environment, prices: book}
 	defer func() {
@@ -209,43 +205,14 @@ func (j *Job) batchRows() int {
 	return min(max(rows, minBatch), maxBatch)
 }
 
-// openModels makes a model for every destination. This switch is the list of what Inflow can speak.
+// openModels makes a model for every destination.
 func (j *Job) openModels(ctx context.Context) error {
-	j.client = wire.NewClient(wire.ClientOptions{MaxConns: j.File.Limits.Concurrency})
-	var faults []error
-	for i := range j.Endpoint.Destinations {
-		to := &j.Endpoint.Destinations[i]
-		options := openai.Options{Model: to.Model, Client: j.client}
-		switch to.Provider {
-		case "openai":
-			options.BaseURL, options.Organization = to.Settings["openai_api_base"], to.Settings["openai_organization"]
-			options.APIKey = to.Secrets["openai_api_key"]
-		case "embedded":
-			if err := j.startEmbedded(ctx); err != nil {
-				return err
-			}
-			if !slices.Contains(j.embedded.Models(), to.Model) {
-				faults = append(faults, fmt.Errorf("%w: endpoint %s: there is no embedded model %q; there are %v",
-					schemas.ErrInvalid, j.Endpoint.Name, to.Model, j.embedded.Models()))
-			}
-			options.BaseURL = j.embedded.URL()
-		default:
-			faults = append(faults, fmt.Errorf("%w: endpoint %s: %s: the provider %q is not supported; supported are openai and embedded",
-				schemas.ErrInvalid, j.Endpoint.Name, to.Name, to.Provider))
-			continue
-		}
-		model := openai.New(options)
-		if err := model.Check(&schemas.Request{Task: schemas.Task(to.Task), Parameters: j.File.Request.Parameters}); err != nil {
-			faults = append(faults, err)
-		}
+	err := j.models.open(ctx, &j.Endpoint, j.File.Limits.Concurrency)
+	for i, model := range j.models.list {
+		err = errors.Join(err, model.Check(&schemas.Request{
+			Task: schemas.Task(j.Endpoint.Destinations[i].Task), Parameters: j.File.Request.Parameters,
+		}))
 		j.question.Models = append(j.question.Models, model)
-	}
-	return errors.Join(faults...)
-}
-
-func (j *Job) startEmbedded(ctx context.Context) (err error) {
-	if j.embedded == nil {
-		j.embedded, err = embedded.Start(ctx, embedded.Options{})
 	}
 	return err
 }
@@ -434,18 +401,12 @@ func (j *Job) Run(ctx context.Context, stats *pipeline.Stats) (err error) {
 
 // Close ends what Prepare started.
 func (j *Job) Close(ctx context.Context) error {
-	if j.client != nil {
-		j.client.CloseIdleConnections()
-	}
-	var faults []error
+	faults := []error{j.models.close(ctx)}
 	if j.sink != nil {
 		faults = append(faults, j.sink.Close(ctx))
 	}
 	if j.usage != nil {
 		faults = append(faults, j.usage.Close(ctx))
-	}
-	if j.embedded != nil {
-		faults = append(faults, j.embedded.Close(ctx))
 	}
 	return errors.Join(faults...)
 }

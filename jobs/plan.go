@@ -114,7 +114,7 @@ func (j *Job) price(plan *Plan) {
 		if to.TrafficPercentage == 0 {
 			continue
 		}
-		cost, known := j.prices.Cost(to.Provider, to.Model, usage)
+		cost, known := j.prices.Sum(to.Provider, to.Model, usage, plan.RowsToDo)
 		if !known {
 			plan.CostUSD = nil
 			return

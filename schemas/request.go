@@ -237,6 +237,7 @@ type Usage struct {
 	OutputReasoningTokens    *int64
 	InputAudioTokens         *int64
 	OutputAudioTokens        *int64
+	ServiceTier              string // that served it, as the provider names it; empty: the standard one
 	Basis                    BillableBasis
 	Raw                      string // the provider's usage object, verbatim JSON; empty where it sent none
 }

@@ -90,15 +90,9 @@ type servedEntity struct {
 	ID            string `yaml:"id"`
 	EntityName    string `yaml:"entity_name"`
 	ExternalModel struct {
-		Name         string `yaml:"name"`
-		Provider     string `yaml:"provider"`
-		Task         string `yaml:"task"`
-		OpenAIConfig struct {
-			APIKey       string    `yaml:"openai_api_key"`
-			Plaintext    plaintext `yaml:"openai_api_key_plaintext"`
-			APIBase      string    `yaml:"openai_api_base"`
-			Organization string    `yaml:"openai_organization"`
-		} `yaml:"openai_config"`
+		Name     string `yaml:"name"`
+		Provider string `yaml:"provider"`
+		Task     string `yaml:"task"`
 	} `yaml:"external_model"`
 }
 
@@ -205,51 +199,10 @@ func (b *builder) destination(entity *servedEntity, path []string) (schemas.Dest
 		destination.Task = chatTask
 	}
 	path = join(path, "external_model")
-	if destination.Task != chatTask {
-		b.unsupportedTask(destination.Task, join(path, "task"))
-	}
-	switch model.Provider {
-	case "":
+	if model.Provider == "" {
 		return destination, nil // a fault already
-	case "openai":
-		return b.openai(destination, model.OpenAIConfig.APIKey, entity, join(path, "openai_config"))
-	default:
-		b.doc.Add("the provider `"+model.Provider+"` is not supported",
-			"supported now: `openai`, and `entity_name: embedded/<model>`; most servers speak the openai format under their own `openai_api_base`",
-			join(path, "provider")...)
-		return destination, nil
 	}
-}
-
-// openai reads the configuration of the provider openai.
-func (b *builder) openai(
-	destination schemas.Destination, reference string, entity *servedEntity, path []string,
-) (schemas.Destination, map[string]secret) {
-	config := &entity.ExternalModel.OpenAIConfig
-	destination.Settings = map[string]string{}
-	if config.APIBase != "" {
-		destination.Settings["openai_api_base"] = config.APIBase
-	}
-	if config.Organization != "" {
-		destination.Settings["openai_organization"] = config.Organization
-	}
-	literal := config.Plaintext.find
-	secrets := map[string]secret{}
-	switch {
-	case reference != "" && literal != nil:
-		b.doc.Add("there are both `openai_api_key` and `openai_api_key_plaintext`", "keep one",
-			join(path, "openai_api_key_plaintext")...)
-	case reference != "":
-		secrets["openai_api_key"] = b.secret(reference, join(path, "openai_api_key"))
-	case literal != nil:
-		secrets["openai_api_key"] = literal
-	case b.doc.Has(join(path, "openai_api_key")...) || b.doc.Has(join(path, "openai_api_key_plaintext")...):
-		// null, which means nothing at all, or a fault already
-	case config.APIBase == "":
-		b.doc.Add("there is no `openai_api_key`", "add `openai_config: {openai_api_key: \"{{secrets/llm/openai}}\"}`, "+
-			"or the `openai_api_base` of a server that asks for none", path...)
-	}
-	return destination, secrets
+	return b.external(destination, path)
 }
 
 func embedded(name, model string) schemas.Destination {

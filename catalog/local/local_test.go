@@ -173,7 +173,7 @@ func TestPastedEndpoint(t *testing.T) {
 			{
 				Name: "mini", Type: "EXTERNAL_MODEL", Provider: "openai", Model: "gpt-4o-mini", Task: "llm/v1/chat",
 				TrafficPercentage: 100,
-				Settings:          map[string]string{"openai_api_base": "https://api.openai.com/v1", "openai_organization": "org-support"},
+				Settings:          map[string]string{"openai_api_base": "https://api.openai.com/v1", "openai_api_type": "openai", "openai_organization": "org-support"},
 			},
 			{
 				Name: "spare", Type: "EXTERNAL_MODEL", Provider: "openai", Model: "local-model", Task: "llm/v1/chat",

@@ -8,8 +8,6 @@ import (
 	"os"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/inflowhq/inflow/catalog/document"
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -20,19 +18,6 @@ const maxSecretBytes = 64 << 10
 // secret finds the value of one secret, or says why it is not to be had. It is a function so that what holds
 // it holds no text: no way of printing a function shows what it knows.
 type secret func() (schemas.Secret, error)
-
-// plaintext is a secret that stands in the file itself.
-type plaintext struct{ find secret }
-
-// UnmarshalYAML takes the text out of sight at once.
-func (p *plaintext) UnmarshalYAML(node *yaml.Node) error {
-	if node.Kind != yaml.ScalarNode || node.ShortTag() == "!!null" {
-		return nil // null is no key; anything else is a fault of the schema's
-	}
-	value := schemas.NewSecret(node.Value)
-	p.find = func() (schemas.Secret, error) { return value, nil }
-	return nil
-}
 
 // secretEntry says where a secret comes from: exactly one is set.
 type secretEntry struct {
@@ -116,8 +101,10 @@ func usable(name, origin, value string) (schemas.Secret, error) {
 			text: fmt.Sprintf("secret %s: %s is empty; write the secret there", name, origin), kind: schemas.ErrInvalid,
 		}
 	}
+	// The private key of a service account is a file of lines, which goes into no header.
+	lines := strings.HasPrefix(value, "{") || strings.HasPrefix(value, "-----BEGIN ")
 	for _, char := range value {
-		if char < ' ' || char == 0x7f {
+		if (char < ' ' || char == 0x7f) && !(lines && (char == '\n' || char == '\r' || char == '\t')) {
 			return schemas.Secret{}, failure{
 				text: fmt.Sprintf("secret %s: %s holds a line break or a control character; keep the secret alone", name, origin),
 				kind: schemas.ErrInvalid,

@@ -21,7 +21,7 @@ func TestPlanSaysWhatARunTakes(t *testing.T) {
  rows sampled           40, 10 left out by the condition
  tokens in              861
  tokens out, at most    150
- dollars                at most $0.000219 (prices of 2026-11-01)
+ dollars                at most $0.000219 (prices of 2026-11-25)
  calls at once          16
  calls a minute         20
  time under the limits  at least 1m30s
@@ -56,7 +56,7 @@ func TestPlanOfADoneJobSuggestsNoRun(t *testing.T) {
  rows sampled           0
  tokens in              0
  tokens out, at most    0
- dollars                at most $0.00 (prices of 2026-11-01)
+ dollars                at most $0.00 (prices of 2026-11-25)
  calls at once          16
  time under the limits  no limit but the concurrency
 `)

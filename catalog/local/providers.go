@@ -1,0 +1,167 @@
+package local
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// provider is what an external model's provider is configured with, by the serving API's own field names. A field
+// of a mapping within has a dot in its name.
+type provider struct {
+	name, config string
+	settings     []string
+	secrets      []string // each may also stand in the file itself, under the same name with _plaintext
+	// needs are fields of which one must be there, the usual one first; unless says what stands in for all of them.
+	needs  [][]string
+	unless string
+	mend   string // beside the usual one
+	tasks  []string
+}
+
+// providers are the external models that can be called. Where the serving API has no field for another base URL,
+// `..._api_base` is ours.
+func providers() []provider {
+	chat := []string{string(schemas.TaskChat)}
+	return []provider{
+		{
+			name: "openai", config: "openai_config",
+			settings: []string{
+				"openai_api_base", "openai_organization", "openai_api_type", "openai_api_version", "openai_deployment_name",
+				"microsoft_entra_tenant_id", "microsoft_entra_client_id",
+			},
+			secrets: []string{"openai_api_key", "microsoft_entra_client_secret"},
+			needs:   [][]string{{"openai_api_key", "microsoft_entra_client_secret"}},
+			unless:  "openai_api_base", mend: ", or the `openai_api_base` of a server that asks for none", tasks: chat,
+		},
+		{
+			name: "anthropic", config: "anthropic_config", settings: []string{"anthropic_api_base"},
+			secrets: []string{"anthropic_api_key"}, needs: [][]string{{"anthropic_api_key"}}, tasks: chat,
+		},
+		{
+			name: "gemini", config: "gemini_config", settings: []string{"gemini_api_base"},
+			secrets: []string{"gemini_api_key"}, needs: [][]string{{"gemini_api_key"}}, tasks: chat,
+		},
+		{
+			name: "google-cloud-vertex-ai", config: "google_cloud_vertex_ai_config",
+			settings: []string{"project_id", "region", "vertex_api_base"}, secrets: []string{"private_key"},
+			needs: [][]string{{"project_id"}, {"region"}, {"private_key"}}, tasks: chat,
+		},
+		{
+			name: "amazon-bedrock", config: "amazon_bedrock_config",
+			settings: []string{"aws_region", "bedrock_provider", "bedrock_api_base"},
+			secrets:  []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"},
+			needs:    [][]string{{"aws_region"}}, tasks: chat,
+		},
+		{
+			name: "cohere", config: "cohere_config", settings: []string{"cohere_api_base"},
+			secrets: []string{"cohere_api_key"}, needs: [][]string{{"cohere_api_key"}}, tasks: chat,
+		},
+		{
+			name: "databricks-model-serving", config: "databricks_model_serving_config",
+			settings: []string{"databricks_workspace_url"}, secrets: []string{"databricks_api_token"},
+			needs: [][]string{{"databricks_workspace_url"}, {"databricks_api_token"}}, tasks: chat,
+		},
+		{
+			name: "custom", config: "custom_provider_config",
+			settings: []string{"custom_provider_url", "api_key_auth.key"},
+			secrets:  []string{"api_key_auth.value", "bearer_token_auth.token"},
+			needs:    [][]string{{"custom_provider_url"}}, tasks: chat,
+		},
+	}
+}
+
+// external reads an external model's configuration.
+func (b *builder) external(
+	destination schemas.Destination, path []string,
+) (schemas.Destination, map[string]secret) {
+	all := providers()
+	names := make([]string, 0, len(all))
+	for i := range all {
+		names = append(names, all[i].name)
+	}
+	index := slices.Index(names, destination.Provider)
+	if index < 0 {
+		mend := "supported: `" + strings.Join(names, "`, `") + "`, and `entity_name: embedded/<model>`"
+		if near := document.Nearest(destination.Provider, names); near != "" {
+			mend = "did you mean `" + near + "`?"
+		}
+		b.doc.Add("the provider `"+destination.Provider+"` is not supported", mend, join(path, "provider")...)
+		return destination, nil
+	}
+	p := &all[index]
+	if !slices.Contains(p.tasks, destination.Task) {
+		b.unsupportedTask(destination.Task, join(path, "task"))
+	}
+	path = join(path, p.config)
+	destination.Settings = map[string]string{}
+	for _, field := range p.settings {
+		if text, ok := b.doc.Text(join(path, strings.Split(field, ".")...)...); ok && text != "" && text != "null" && text != "~" {
+			destination.Settings[field] = text
+		}
+	}
+	secrets := map[string]secret{}
+	for _, field := range p.secrets {
+		if find := b.providerSecret(field, path); find != nil {
+			secrets[field] = find
+		}
+	}
+	b.needs(p, &destination, secrets, path)
+	return destination, secrets
+}
+
+// providerSecret finds the secret of a field: a reference, or the text itself.
+func (b *builder) providerSecret(field string, path []string) secret {
+	steps := strings.Split(field, ".")
+	name := steps[len(steps)-1]
+	reference, referred := b.secretText(join(path, steps...))
+	steps[len(steps)-1] = name + "_plaintext"
+	literal, written := b.secretText(join(path, steps...))
+	switch {
+	case referred && written:
+		b.doc.Add("there are both `"+name+"` and `"+name+"_plaintext`", "keep one", join(path, steps...)...)
+	case referred:
+		return b.secret(reference, join(path, strings.Split(field, ".")...))
+	case written:
+		value := schemas.NewSecret(literal)
+		return func() (schemas.Secret, error) { return value, nil }
+	}
+	return nil
+}
+
+// secretText is a text that is there and is not null.
+func (b *builder) secretText(path []string) (string, bool) {
+	text, ok := b.doc.Text(path...)
+	if !ok || text == "" || text == "null" || text == "~" {
+		return "", false
+	}
+	return text, true
+}
+
+// needs reports what the provider needs and has not got.
+func (b *builder) needs(p *provider, destination *schemas.Destination, secrets map[string]secret, path []string) {
+	if destination.Settings[p.unless] != "" {
+		return
+	}
+	var missing, example []string
+	for _, group := range p.needs {
+		if slices.ContainsFunc(group, func(field string) bool {
+			// One that is there and is null means nothing at all; one that has a fault has it already.
+			return destination.Settings[field] != "" || secrets[field] != nil ||
+				b.doc.Has(join(path, strings.Split(field, ".")...)...) || b.doc.Has(join(path, field+"_plaintext")...)
+		}) {
+			continue
+		}
+		value := "..."
+		if slices.Contains(p.secrets, group[0]) {
+			value = "{{secrets/llm/" + p.name + "}}"
+		}
+		missing = append(missing, "no `"+group[0]+"`")
+		example = append(example, group[0]+": \""+value+"\"")
+	}
+	if len(missing) > 0 {
+		b.doc.Add("there is "+strings.Join(missing, ", "), "add `"+p.config+": {"+strings.Join(example, ", ")+"}`"+p.mend, path...)
+	}
+}
