@@ -14,6 +14,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/pipeline/answers"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -84,6 +85,13 @@ func (d decoder) complete(file *File) {
 	file.Commit.Interval = d.duration(file.Commit.Interval, "commit", "interval")
 	file.OnError.FailAbove = d.share(file.OnError.FailAbove, "on_error", "fail_above")
 	file.Limits.Budget = d.usd("limits", "budget_usd")
+	if format := &file.Request.ResponseFormat; !format.IsZero() {
+		var problems []answers.Problem
+		file.Request.Answer, problems = answers.Parse(format)
+		for _, problem := range problems {
+			d.doc.Add(problem.Text, problem.Mend, append([]string{"request", "response_format"}, problem.Path...)...)
+		}
+	}
 }
 
 // validate checks what a schema cannot say.

@@ -5,7 +5,10 @@ package jobs
 import (
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/pipeline/answers"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -66,6 +69,9 @@ type Request struct {
 	Endpoint string    `yaml:"endpoint"`
 	Key      []string  `yaml:"key"` // nil: the row's coordinates in the source
 	Messages []Message `yaml:"messages"`
+	// ResponseFormat is what an answer must look like, in one of the ways of package answers; zero: text.
+	ResponseFormat yaml.Node     `yaml:"response_format"`
+	Answer         *answers.Type `yaml:"-"` // of it; nil: text
 	// Parameters hold JSON values only: nil, bool, int, float64, string, []any, map[string]any.
 	Parameters map[string]any `yaml:"parameters"`
 	Reuse      Reuse          `yaml:"reuse"`

@@ -207,10 +207,14 @@ func (j *Job) batchRows() int {
 
 // openModels makes a model for every destination.
 func (j *Job) openModels(ctx context.Context) error {
+	var format *schemas.Format
+	if answer := j.File.Request.Answer; answer != nil {
+		format = answer.Format()
+	}
 	err := j.models.open(ctx, &j.Endpoint, j.File.Limits.Concurrency)
 	for i, model := range j.models.list {
 		err = errors.Join(err, model.Check(&schemas.Request{
-			Task: schemas.Task(j.Endpoint.Destinations[i].Task), Parameters: j.File.Request.Parameters,
+			Task: schemas.Task(j.Endpoint.Destinations[i].Task), Parameters: j.File.Request.Parameters, Format: format,
 		}))
 		j.question.Models = append(j.question.Models, model)
 	}
@@ -246,7 +250,7 @@ func (j *Job) bind() error {
 		key = append(key, indices[0])
 	}
 	j.question = pipeline.Question{
-		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Filter: filter, Key: key,
+		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Filter: filter, Key: key, Answer: request.Answer,
 		Parameters: request.Parameters, Reuse: pipeline.Reuse(request.Reuse), Timeout: request.Timeout,
 		Retries: j.File.OnError.Retries,
 	}
@@ -295,7 +299,11 @@ func (j *Job) effectiveLimits() limits.Options {
 }
 
 func (j *Job) openSinks(ctx context.Context, found locations) error {
-	results, err := schemas.ResultSchema(j.source.Schema())
+	var response schemas.ResponseType // a nil *T in an interface is not nil
+	if j.question.Answer != nil {
+		response = j.question.Answer
+	}
+	results, err := schemas.ResultSchema(j.source.Schema(), response)
 	if err != nil {
 		return j.File.Join(j.File.Fault(err.Error(), "", "source", "columns"))
 	}

@@ -57,6 +57,7 @@ type sent struct {
 	response   *schemas.Response
 	invocation *schemas.Invocation // nil where nothing was sent
 	err        error
+	untyped    string // the text of an answer that does not keep to its type
 }
 
 // chain puts one question: Retry(Limit(Observe(call))). Waiting for a retry or a rate holds no slot.

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -26,7 +27,11 @@ type committer struct {
 func newCommitter(r *run, from schemas.Marks) *committer {
 	age := time.NewTimer(r.options.EpochAge)
 	age.Stop()
-	return &committer{run: r, results: schemas.NewResultBuilder(r.options.Memory), marks: from, age: age}
+	var response schemas.ResponseType // a nil *T in an interface is not nil
+	if answer := r.options.Question.Answer; answer != nil {
+		response = answer
+	}
+	return &committer{run: r, results: schemas.NewResultBuilder(r.options.Memory, response), marks: from, age: age}
 }
 
 // commitAll takes batches in order until the queue ends, or until the run stops and one of them will not be
@@ -94,7 +99,9 @@ func (w *committer) write(ctx context.Context, b *batch) error {
 		return nil
 	}
 	for i := range b.answers {
-		w.results.Append(&b.answers[i], w.options.RunID)
+		if err := w.results.Append(&b.answers[i], w.options.RunID); err != nil {
+			return fmt.Errorf("results: request %s: %w", b.answers[i].Invocation.RequestID, err)
+		}
 	}
 	input := selectRows(b)
 	defer input.Release()

@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
+	"github.com/inflowhq/inflow/pipeline/answers"
 	"github.com/inflowhq/inflow/pipeline/filters"
 	"github.com/inflowhq/inflow/pipeline/ledger"
 	"github.com/inflowhq/inflow/pipeline/limits"
@@ -74,6 +75,7 @@ type Question struct {
 	Prompt     *prompts.Template
 	Filter     *filters.Filter // nil keeps every row
 	Key        []int           // columns that identify a row; none: its place in the source
+	Answer     *answers.Type   // nil: text
 	Parameters map[string]any
 	Reuse      Reuse
 	Timeout    time.Duration // of one attempt

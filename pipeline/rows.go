@@ -56,6 +56,7 @@ type asker struct {
 	options *Options
 	chain   *chain
 	digest  [sha256.Size]byte // of what all requests share: parameters and destinations
+	format  *schemas.Format   // of all answers; nil: text
 	// flights are the questions on their way, so that of equal ones only the first is asked. It stays empty
 	// where no two rows can be equal.
 	mu      sync.Mutex
@@ -76,12 +77,18 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 		to := &options.Question.Endpoint.Destinations[i]
 		destinations = append(destinations, to.Provider+"/"+to.Model)
 	}
-	shared, err := json.Marshal([]any{options.Question.Parameters, options.Question.Endpoint.Name, destinations})
+	asked := []any{options.Question.Parameters, options.Question.Endpoint.Name, destinations}
+	var format *schemas.Format
+	if answer := options.Question.Answer; answer != nil {
+		format = answer.Format()
+		asked = append(asked, format)
+	}
+	shared, err := json.Marshal(asked)
 	if err != nil {
 		return nil, fmt.Errorf("%w: request.parameters: %w", schemas.ErrInvalid, err)
 	}
 	return &asker{
-		options: options, chain: c, digest: sha256.Sum256(shared), flights: make(map[ledger.Key]chan struct{}),
+		options: options, chain: c, digest: sha256.Sum256(shared), format: format, flights: make(map[ledger.Key]chan struct{}),
 		reused: make(map[*schemas.Origin]*schemas.Origin),
 		line:   semaphore.NewWeighted(max(minLine, int64(options.Limits.Concurrency))),
 	}, nil
@@ -113,7 +120,7 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 			return context.Cause(admit)
 		}
 	}
-	out := a.chain.retry(admit, ctx, q)
+	out := a.put(admit, ctx, q)
 	if out.invocation == nil {
 		a.land(q.key)
 		return out.err
@@ -124,7 +131,7 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		a.land(q.key)
 		return errors.Join(out.err, a.options.Ledger.End(settle, out.invocation))
 	}
-	answer := &schemas.Answer{Invocation: *out.invocation, Error: out.invocation.Error}
+	answer := &schemas.Answer{Invocation: *out.invocation, Error: withAnswer(out.invocation.Error, out.untyped)}
 	if out.err == nil {
 		answer.Text = out.response.Text
 	}
@@ -261,6 +268,7 @@ func (a *asker) question(b *batch, row int) *question {
 	q.request.ID = newRequestID()
 	q.request.Messages = asked.Prompt.Render(b.Record, row)
 	q.request.Parameters = asked.Parameters
+	q.request.Format = a.format
 	q.input = schemas.EstimateTokens(q.request.TextLength())
 	keys := make([]string, 0, len(asked.Key))
 	for _, column := range asked.Key {

@@ -16,9 +16,21 @@ const (
 	ColumnInference = "inference"
 )
 
-func resultColumns() []arrow.Field {
+// ResponseType is what the response column holds, where that is not text.
+type ResponseType interface {
+	// Arrow is the column's type.
+	Arrow() arrow.DataType
+	// Append adds an answer to a builder of that type. The answer has been checked.
+	Append(builder array.Builder, text string) error
+}
+
+func resultColumns(response ResponseType) []arrow.Field {
+	answer := text(ColumnResponse)
+	if response != nil {
+		answer = column(ColumnResponse, response.Arrow())
+	}
 	return []arrow.Field{
-		text(ColumnResponse),
+		answer,
 		column(ColumnError, arrow.StructOf(
 			text("code"), text("class"), text("message"), integer("http_status"), integer("attempts"))),
 		column(ColumnInference, arrow.StructOf(
@@ -30,9 +42,9 @@ func resultColumns() []arrow.Field {
 }
 
 // ResultSchema returns the columns of a results table: the input's, then response, error and inference. It
-// refuses an input that has a column of one of those names.
-func ResultSchema(input *arrow.Schema) (*arrow.Schema, error) {
-	added := resultColumns()
+// refuses an input that has a column of one of those names. response nil is text.
+func ResultSchema(input *arrow.Schema, response ResponseType) (*arrow.Schema, error) {
+	added := resultColumns(response)
 	for _, field := range added {
 		if input.HasField(field.Name) {
 			return nil, fmt.Errorf("%w: the source has a column %q, which the results need for themselves; "+
@@ -43,18 +55,21 @@ func ResultSchema(input *arrow.Schema) (*arrow.Schema, error) {
 }
 
 // ResultBuilder builds the columns that stand behind a batch's own. It is not safe for concurrent use.
-type ResultBuilder struct{ record *array.RecordBuilder }
+type ResultBuilder struct {
+	record   *array.RecordBuilder
+	response ResponseType
+}
 
-// NewResultBuilder returns a builder whose records are allocated from mem. Release it when done.
-func NewResultBuilder(mem memory.Allocator) *ResultBuilder {
-	return &ResultBuilder{record: array.NewRecordBuilder(mem, arrow.NewSchema(resultColumns(), nil))}
+// NewResultBuilder returns a builder whose records are allocated from mem. Release it when done. response nil is text.
+func NewResultBuilder(mem memory.Allocator, response ResponseType) *ResultBuilder {
+	return &ResultBuilder{record: array.NewRecordBuilder(mem, arrow.NewSchema(resultColumns(response), nil)), response: response}
 }
 
 // Release frees the builder.
 func (b *ResultBuilder) Release() { b.record.Release() }
 
 // Append adds the answer of the batch's next row.
-func (b *ResultBuilder) Append(answer *Answer, runID string) {
+func (b *ResultBuilder) Append(answer *Answer, runID string) error {
 	row := fields{next: b.record.Field}
 	inv := &answer.Invocation
 	if answer.Error != nil {
@@ -67,7 +82,9 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) {
 			f.integer(answer.Error.Attempts, true)
 		})
 	} else {
-		row.builder().(*array.StringBuilder).Append(answer.Text) //nolint:errcheck,forcetypeassert // an empty answer is an answer
+		if err := b.appendText(row.builder(), answer.Text); err != nil {
+			return err
+		}
 		row.null()
 	}
 	row.structure(func(f *fields) {
@@ -85,6 +102,15 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) {
 		f.text(runID)
 		f.time(inv.EventTime)
 	})
+	return nil
+}
+
+func (b *ResultBuilder) appendText(builder array.Builder, text string) error {
+	if b.response != nil {
+		return b.response.Append(builder, text)
+	}
+	builder.(*array.StringBuilder).Append(text) //nolint:errcheck,forcetypeassert // an empty answer is an answer
+	return nil
 }
 
 // NewRecord puts the answers appended so far behind the columns of input, whose rows they answer, and starts

@@ -51,12 +51,12 @@ func TestUsageColumns(t *testing.T) {
 func TestResultColumns(t *testing.T) {
 	t.Parallel()
 	input := arrow.NewSchema([]arrow.Field{{Name: "id", Type: arrow.PrimitiveTypes.Int64}}, nil)
-	results, err := schemas.ResultSchema(input)
+	results, err := schemas.ResultSchema(input, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "results.columns", columns(results))
-	if _, err := schemas.ResultSchema(results); err == nil || !strings.Contains(err.Error(), "response") {
+	if _, err := schemas.ResultSchema(results, nil); err == nil || !strings.Contains(err.Error(), "response") {
 		t.Errorf("a source with a column response: %v", err)
 	}
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/inflowhq/inflow/schemas"
 )
 
-// provider is what an external model's provider is configured with, by the serving API's own field names. A field
+// Provider is what an external model's provider is configured with, by the serving API's own field names. A field
 // of a mapping within has a dot in its name.
-type provider struct {
-	name, config string
-	settings     []string
-	secrets      []string // each may also stand in the file itself, under the same name with _plaintext
+type Provider struct {
+	Name     string   // "amazon-bedrock"
+	Config   string   // the key of its settings beside the name, "amazon_bedrock_config"
+	Settings []string // fields that are no secret
+	Secrets  []string // each may also stand in the file itself, under the same name with _plaintext
 	// needs are fields of which one must be there, the usual one first; unless says what stands in for all of them.
 	needs  [][]string
 	unless string
@@ -21,53 +22,72 @@ type provider struct {
 	tasks  []string
 }
 
-// providers are the external models that can be called. Where the serving API has no field for another base URL,
-// `..._api_base` is ours.
-func providers() []provider {
-	chat := []string{string(schemas.TaskChat)}
-	return []provider{
+// Example is a destination at the provider with a value in every field that it needs.
+func (p *Provider) Example() *schemas.Destination {
+	to := &schemas.Destination{
+		Name: "example", Provider: p.Name, Model: "example", Task: chatTask,
+		Settings: map[string]string{}, Secrets: map[string]schemas.Secret{},
+	}
+	for _, group := range p.needs {
+		switch field := group[0]; {
+		case slices.Contains(p.Secrets, field):
+			to.Secrets[field] = schemas.NewSecret("example")
+		case strings.HasSuffix(field, "_url"):
+			to.Settings[field] = "https://example.com"
+		default:
+			to.Settings[field] = "example"
+		}
+	}
+	return to
+}
+
+// Providers are the providers of external models that can be called. Where the serving API has no field for another
+// base URL, `..._api_base` is ours.
+func Providers() []Provider {
+	chat := []string{chatTask}
+	return []Provider{
 		{
-			name: "openai", config: "openai_config",
-			settings: []string{
+			Name: "openai", Config: "openai_config",
+			Settings: []string{
 				"openai_api_base", "openai_organization", "openai_api_type", "openai_api_version", "openai_deployment_name",
 				"microsoft_entra_tenant_id", "microsoft_entra_client_id",
 			},
-			secrets: []string{"openai_api_key", "microsoft_entra_client_secret"},
+			Secrets: []string{"openai_api_key", "microsoft_entra_client_secret"},
 			needs:   [][]string{{"openai_api_key", "microsoft_entra_client_secret"}},
 			unless:  "openai_api_base", mend: ", or the `openai_api_base` of a server that asks for none", tasks: chat,
 		},
 		{
-			name: "anthropic", config: "anthropic_config", settings: []string{"anthropic_api_base"},
-			secrets: []string{"anthropic_api_key"}, needs: [][]string{{"anthropic_api_key"}}, tasks: chat,
+			Name: "anthropic", Config: "anthropic_config", Settings: []string{"anthropic_api_base"},
+			Secrets: []string{"anthropic_api_key"}, needs: [][]string{{"anthropic_api_key"}}, tasks: chat,
 		},
 		{
-			name: "gemini", config: "gemini_config", settings: []string{"gemini_api_base"},
-			secrets: []string{"gemini_api_key"}, needs: [][]string{{"gemini_api_key"}}, tasks: chat,
+			Name: "gemini", Config: "gemini_config", Settings: []string{"gemini_api_base"},
+			Secrets: []string{"gemini_api_key"}, needs: [][]string{{"gemini_api_key"}}, tasks: chat,
 		},
 		{
-			name: "google-cloud-vertex-ai", config: "google_cloud_vertex_ai_config",
-			settings: []string{"project_id", "region", "vertex_api_base"}, secrets: []string{"private_key"},
+			Name: "google-cloud-vertex-ai", Config: "google_cloud_vertex_ai_config",
+			Settings: []string{"project_id", "region", "vertex_api_base"}, Secrets: []string{"private_key"},
 			needs: [][]string{{"project_id"}, {"region"}, {"private_key"}}, tasks: chat,
 		},
 		{
-			name: "amazon-bedrock", config: "amazon_bedrock_config",
-			settings: []string{"aws_region", "bedrock_provider", "bedrock_api_base"},
-			secrets:  []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"},
+			Name: "amazon-bedrock", Config: "amazon_bedrock_config",
+			Settings: []string{"aws_region", "bedrock_provider", "bedrock_api_base"},
+			Secrets:  []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"},
 			needs:    [][]string{{"aws_region"}}, tasks: chat,
 		},
 		{
-			name: "cohere", config: "cohere_config", settings: []string{"cohere_api_base"},
-			secrets: []string{"cohere_api_key"}, needs: [][]string{{"cohere_api_key"}}, tasks: chat,
+			Name: "cohere", Config: "cohere_config", Settings: []string{"cohere_api_base"},
+			Secrets: []string{"cohere_api_key"}, needs: [][]string{{"cohere_api_key"}}, tasks: chat,
 		},
 		{
-			name: "databricks-model-serving", config: "databricks_model_serving_config",
-			settings: []string{"databricks_workspace_url"}, secrets: []string{"databricks_api_token"},
+			Name: "databricks-model-serving", Config: "databricks_model_serving_config",
+			Settings: []string{"databricks_workspace_url"}, Secrets: []string{"databricks_api_token"},
 			needs: [][]string{{"databricks_workspace_url"}, {"databricks_api_token"}}, tasks: chat,
 		},
 		{
-			name: "custom", config: "custom_provider_config",
-			settings: []string{"custom_provider_url", "api_key_auth.key"},
-			secrets:  []string{"api_key_auth.value", "bearer_token_auth.token"},
+			Name: "custom", Config: "custom_provider_config",
+			Settings: []string{"custom_provider_url", "api_key_auth.key"},
+			Secrets:  []string{"api_key_auth.value", "bearer_token_auth.token"},
 			needs:    [][]string{{"custom_provider_url"}}, tasks: chat,
 		},
 	}
@@ -77,10 +97,10 @@ func providers() []provider {
 func (b *builder) external(
 	destination schemas.Destination, path []string,
 ) (schemas.Destination, map[string]secret) {
-	all := providers()
+	all := Providers()
 	names := make([]string, 0, len(all))
 	for i := range all {
-		names = append(names, all[i].name)
+		names = append(names, all[i].Name)
 	}
 	index := slices.Index(names, destination.Provider)
 	if index < 0 {
@@ -95,15 +115,15 @@ func (b *builder) external(
 	if !slices.Contains(p.tasks, destination.Task) {
 		b.unsupportedTask(destination.Task, join(path, "task"))
 	}
-	path = join(path, p.config)
+	path = join(path, p.Config)
 	destination.Settings = map[string]string{}
-	for _, field := range p.settings {
+	for _, field := range p.Settings {
 		if text, ok := b.doc.Text(join(path, strings.Split(field, ".")...)...); ok && text != "" && text != "null" && text != "~" {
 			destination.Settings[field] = text
 		}
 	}
 	secrets := map[string]secret{}
-	for _, field := range p.secrets {
+	for _, field := range p.Secrets {
 		if find := b.providerSecret(field, path); find != nil {
 			secrets[field] = find
 		}
@@ -141,7 +161,7 @@ func (b *builder) secretText(path []string) (string, bool) {
 }
 
 // needs reports what the provider needs and has not got.
-func (b *builder) needs(p *provider, destination *schemas.Destination, secrets map[string]secret, path []string) {
+func (b *builder) needs(p *Provider, destination *schemas.Destination, secrets map[string]secret, path []string) {
 	if destination.Settings[p.unless] != "" {
 		return
 	}
@@ -155,13 +175,13 @@ func (b *builder) needs(p *provider, destination *schemas.Destination, secrets m
 			continue
 		}
 		value := "..."
-		if slices.Contains(p.secrets, group[0]) {
-			value = "{{secrets/llm/" + p.name + "}}"
+		if slices.Contains(p.Secrets, group[0]) {
+			value = "{{secrets/llm/" + p.Name + "}}"
 		}
 		missing = append(missing, "no `"+group[0]+"`")
 		example = append(example, group[0]+": \""+value+"\"")
 	}
 	if len(missing) > 0 {
-		b.doc.Add("there is "+strings.Join(missing, ", "), "add `"+p.config+": {"+strings.Join(example, ", ")+"}`"+p.mend, path...)
+		b.doc.Add("there is "+strings.Join(missing, ", "), "add `"+p.Config+": {"+strings.Join(example, ", ")+"}`"+p.mend, path...)
 	}
 }

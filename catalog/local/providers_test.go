@@ -17,11 +17,11 @@ func TestProviders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range providers() {
-		t.Run(p.name, func(t *testing.T) {
+	for _, p := range Providers() {
+		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			full := config(p, func(field string) string {
-				for _, secret := range p.secrets {
+				for _, secret := range p.Secrets {
 					if secret == field {
 						return `"{{secrets/llm/key}}"`
 					}
@@ -43,8 +43,8 @@ func TestProviders(t *testing.T) {
 				t.Fatal(err)
 			}
 			to := endpoint.Destinations[0]
-			if len(to.Settings) != len(p.settings) || len(to.Secrets) != len(p.secrets) {
-				t.Errorf("of %d settings and %d secrets came %v and %d", len(p.settings), len(p.secrets), to.Settings, len(to.Secrets))
+			if len(to.Settings) != len(p.Settings) || len(to.Secrets) != len(p.Secrets) {
+				t.Errorf("of %d settings and %d secrets came %v and %d", len(p.Settings), len(p.Secrets), to.Settings, len(to.Secrets))
 			}
 			for field, secret := range to.Secrets {
 				if secret.Reveal() != "SENSITIVE" {
@@ -52,7 +52,7 @@ func TestProviders(t *testing.T) {
 				}
 			}
 			empty := p
-			empty.settings, empty.secrets = nil, nil
+			empty.Settings, empty.Secrets = nil, nil
 			_, err = parse(schema, "catalog.yaml", []byte(config(empty, nil)), nil)
 			for _, group := range p.needs {
 				if err == nil || !strings.Contains(err.Error(), "no `"+group[0]+"`") {
@@ -63,10 +63,10 @@ func TestProviders(t *testing.T) {
 	}
 }
 
-func config(p provider, value func(field string) string) string {
+func config(p Provider, value func(field string) string) string {
 	var fields strings.Builder
 	nested := map[string][]string{}
-	for _, field := range append(append([]string{}, p.settings...), p.secrets...) {
+	for _, field := range append(append([]string{}, p.Settings...), p.Secrets...) {
 		if outer, inner, ok := strings.Cut(field, "."); ok {
 			nested[outer] = append(nested[outer], fmt.Sprintf("%s: %s", inner, value(field)))
 			continue
@@ -83,5 +83,5 @@ endpoints:
       served_entities:
         - external_model: {name: m, provider: %s, task: %s, %s: {%s}}
 secrets: {llm/key: {env: KEY}}
-`, p.name, schemas.TaskChat, p.config, strings.TrimSuffix(fields.String(), ", "))
+`, p.Name, schemas.TaskChat, p.Config, strings.TrimSuffix(fields.String(), ", "))
 }

@@ -57,7 +57,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%v\n  see: %s --help", err, c.CommandPath())
 	})
-	root.AddCommand(a.demo(), a.init(), a.check(), a.plan(), a.runJob(), a.table(), a.usage(), a.version())
+	root.AddCommand(a.demo(), a.init(), a.check(), a.plan(), a.runJob(), a.ask(), a.models(), a.table(), a.usage(), a.version())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {

@@ -21,6 +21,37 @@ type chatRequest struct {
 	} `json:"response_format"`
 }
 
+// chatStream is an answer as events: a chunk with the text, one with the end, one with the usage.
+type chatStream struct{ *chatAnswer }
+
+// chunk is one event.
+type chunk struct {
+	ID      string        `json:"id"`
+	Object  string        `json:"object"`
+	Created int64         `json:"created"`
+	Model   string        `json:"model"`
+	Choices []chunkChoice `json:"choices"`
+	Usage   *chatUsage    `json:"usage"`
+}
+
+type chunkChoice struct {
+	Index        int               `json:"index"`
+	Delta        map[string]string `json:"delta"`
+	FinishReason *string           `json:"finish_reason"`
+}
+
+func (s chatStream) events() []any {
+	event := func(usage *chatUsage, choices ...chunkChoice) any {
+		return chunk{s.ID, "chat.completion.chunk", s.Created, s.Model, append([]chunkChoice{}, choices...), usage}
+	}
+	choice := s.Choices[0]
+	return []any{
+		event(nil, chunkChoice{Delta: map[string]string{"role": "assistant", "content": choice.Message.Content}}),
+		event(nil, chunkChoice{Delta: map[string]string{}, FinishReason: &choice.FinishReason}),
+		event(&s.Usage),
+	}
+}
+
 type chatMessage struct {
 	Role    string          `json:"role"`
 	Content json.RawMessage `json:"content"`
@@ -70,18 +101,20 @@ func (h *handler) chat(_ *http.Request, body []byte) (any, error) {
 	}
 	label, _ := m.score(text)
 	read := m.words(text)
-	return &chatAnswer{
+	answer := &chatAnswer{
 		ID: "chatcmpl-" + uuid.NewString(), Object: "chat.completion", Created: time.Now().Unix(), Model: request.Model,
 		Choices: []chatChoice{{Message: chatAnswerText{Role: "assistant", Content: label}, FinishReason: "stop"}},
 		Usage:   chatUsage{PromptTokens: read, CompletionTokens: 1, TotalTokens: read + 1},
-	}, nil
+	}
+	if request.Stream {
+		return chatStream{answer}, nil
+	}
+	return answer, nil
 }
 
 // text checks the request and returns the last user message.
 func (r *chatRequest) text() (string, error) {
 	switch {
-	case r.Stream:
-		return "", invalid("this service does not stream: its answer is one word; leave stream out")
 	case r.N != nil && *r.N != 1:
 		return "", invalid("this service gives one choice; leave n out")
 	case r.ResponseFormat != nil && r.ResponseFormat.Type != "text":

@@ -255,7 +255,6 @@ func TestChatErrors(t *testing.T) {
 		"not JSON":     {"POST", "/v1/chat/completions", `{"model":`, 400, "invalid_request"},
 		"no model":     {"POST", "/v1/chat/completions", `{` + user + `}`, 404, "model_not_found"},
 		"other model":  {"POST", "/v1/chat/completions", `{"model":"gpt",` + user + `}`, 404, "model_not_found"},
-		"stream":       {"POST", "/v1/chat/completions", `{"model":"sentiment","stream":true,` + user + `}`, 400, "invalid_request"},
 		"n":            {"POST", "/v1/chat/completions", `{"model":"sentiment","n":2,` + user + `}`, 400, "invalid_request"},
 		"format":       {"POST", "/v1/chat/completions", `{"model":"sentiment","response_format":{"type":"json_object"},` + user + `}`, 400, "invalid_request"},
 		"no messages":  {"POST", "/v1/chat/completions", `{"model":"sentiment"}`, 400, "invalid_request"},

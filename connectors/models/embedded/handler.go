@@ -81,6 +81,10 @@ func (h *handler) post(
 			fail(w, asFault(err))
 			return
 		}
+		if streamed, ok := got.(chatStream); ok {
+			writeEvents(w, streamed.events())
+			return
+		}
 		write(w, http.StatusOK, got)
 	})
 }
@@ -133,6 +137,19 @@ func write(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(text) // a failure means that the client has gone: there is nobody to tell
+}
+
+// writeEvents sends an event stream as OpenAI does.
+func writeEvents(w http.ResponseWriter, events []any) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, event := range events {
+		text, err := json.Marshal(event)
+		if err != nil {
+			return // the stream ends without its mark, which the client sees
+		}
+		_, _ = fmt.Fprintf(w, "data: %s\n\n", text) // a failure means that the client has gone
+	}
+	_, _ = io.WriteString(w, "data: [DONE]\n\n")
 }
 
 func alive(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }

@@ -1,0 +1,83 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/inflowhq/inflow/catalog/local"
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// Provider is a wire format that Inflow speaks, and what can be asked in it.
+type Provider struct {
+	Name     string          `json:"provider"`
+	Config   string          `json:"config"` // the key of its settings in a served entity
+	Settings []string        `json:"settings"`
+	Secrets  []string        `json:"secrets"`
+	Supports map[string]bool `json:"supports"` // by Feature
+}
+
+// The features of a provider.
+const (
+	FeatureTools      = "tools"
+	FeatureStructured = "response_format"
+	FeatureImage      = "image"
+	FeatureFile       = "pdf"
+	FeatureAudio      = "audio"
+	FeatureSeed       = "seed"
+	FeatureReasoning  = "reasoning_effort"
+)
+
+// Features are all of them, in the order of the table.
+func Features() []string {
+	return []string{FeatureTools, FeatureStructured, FeatureImage, FeatureFile, FeatureAudio, FeatureSeed, FeatureReasoning}
+}
+
+// probes are requests of which each needs one feature. What a format says to them at its check is what `inflow models`
+// shows: there is no other list that could be wrong.
+func probes() map[string]*schemas.Request {
+	media := func(kind schemas.MediaKind, mime string) *schemas.Request {
+		return &schemas.Request{Messages: []schemas.Message{{Role: schemas.RoleUser, Parts: []schemas.Part{
+			{Text: "?"}, {Media: &schemas.Media{Kind: kind, MIMEType: mime, Data: []byte("x")}},
+		}}}}
+	}
+	question := func(parameters map[string]any) *schemas.Request {
+		return &schemas.Request{Messages: []schemas.Message{{Role: schemas.RoleUser, Content: "?"}}, Parameters: parameters}
+	}
+	tools, structured := question(nil), question(nil)
+	tools.Tools = []schemas.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)}}
+	structured.Format = &schemas.Format{Name: "answer", Schema: json.RawMessage(`{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`)}
+	return map[string]*schemas.Request{
+		FeatureTools: tools, FeatureStructured: structured,
+		FeatureImage: media(schemas.MediaImage, "image/png"), FeatureFile: media(schemas.MediaFile, "application/pdf"),
+		FeatureAudio: media(schemas.MediaAudio, "audio/wav"),
+		FeatureSeed:  question(map[string]any{"seed": 1}), FeatureReasoning: question(map[string]any{"reasoning_effort": "low"}),
+	}
+}
+
+// Providers are all providers, in the order of the catalog.
+func Providers(ctx context.Context) (out []Provider, err error) {
+	var opened models
+	if err := opened.open(ctx, &schemas.Endpoint{}, 1); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closed := opened.close(context.WithoutCancel(ctx)); err == nil {
+			err = closed
+		}
+	}()
+	for _, known := range local.Providers() {
+		model, err := opened.model(ctx, known.Example())
+		if err != nil {
+			return nil, err
+		}
+		entry := Provider{
+			Name: known.Name, Config: known.Config, Settings: known.Settings, Secrets: known.Secrets, Supports: map[string]bool{},
+		}
+		for feature, request := range probes() {
+			entry.Supports[feature] = model.Check(request) == nil
+		}
+		out = append(out, entry)
+	}
+	return out, nil
+}

@@ -1,0 +1,66 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/inflowhq/inflow/schemas"
+)
+
+// maxUntyped bounds what an error column keeps of an answer that has not the type asked for, in bytes.
+const maxUntyped = 16 << 10
+
+// put takes a question to an answer of the type asked for. One that has another type is asked again, once, with what
+// is wrong with it: both calls are paid, and both are in the usage table.
+func (a *asker) put(admit, ctx context.Context, q *question) sent {
+	out := a.chain.retry(admit, ctx, q)
+	fault := a.fault(&out)
+	if fault == nil {
+		return out
+	}
+	if err := a.chain.ledger.End(context.WithoutCancel(ctx), out.invocation); err != nil {
+		return sent{err: err}
+	}
+	a.chain.stats.Retries.Add(1)
+	q.request.Messages = append(q.request.Messages,
+		schemas.Message{Role: schemas.RoleAssistant, Content: out.response.Text},
+		schemas.Message{Role: schemas.RoleUser, Content: "Your answer does not keep to the JSON schema: " + fault.Error() +
+			". Answer again, with the JSON alone."})
+	q.input = schemas.EstimateTokens(q.request.TextLength())
+	if out = a.chain.retry(admit, ctx, q); out.err != nil {
+		return out
+	}
+	if fault = a.fault(&out); fault != nil {
+		out.err = &schemas.Error{
+			Op: "answer", Class: schemas.Rejected, Code: "invalid_answer", HTTPStatus: out.response.HTTPStatus,
+			Err: fmt.Errorf("the answer does not keep to response_format: %w", fault),
+		}
+		out.untyped = out.response.Text
+		out.invocation.Error = rowError(out.err, out.invocation.Attempt)
+	}
+	return out
+}
+
+// fault is what is wrong with an answer; nil where there is none, or no type is asked for.
+func (a *asker) fault(out *sent) error {
+	if a.options.Question.Answer == nil || out.err != nil {
+		return nil
+	}
+	if err := a.options.Question.Answer.Check(out.response.Text); err != nil {
+		return errors.Join(err) // its own kind means nothing here
+	}
+	return nil
+}
+
+// withAnswer puts the text of an untyped answer into the row's error: it was paid for, and may be of use to a person.
+// The usage table does not get it.
+func withAnswer(failure *schemas.RowError, untyped string) *schemas.RowError {
+	if untyped == "" {
+		return failure
+	}
+	kept := *failure
+	kept.Message += "; it was: " + strings.ToValidUTF8(untyped[:min(len(untyped), maxUntyped)], "\uFFFD")
+	return &kept
+}
