@@ -7,7 +7,12 @@ import (
 	"os"
 	"slices"
 
+	"github.com/inflowhq/inflow/connectors/models/anthropic"
+	"github.com/inflowhq/inflow/connectors/models/bedrock"
+	"github.com/inflowhq/inflow/connectors/models/cohere"
+	"github.com/inflowhq/inflow/connectors/models/databricks"
 	"github.com/inflowhq/inflow/connectors/models/embedded"
+	"github.com/inflowhq/inflow/connectors/models/gemini"
 	"github.com/inflowhq/inflow/connectors/models/openai"
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/pipeline/prices"
@@ -38,12 +43,51 @@ func (m *models) open(ctx context.Context, endpoint *schemas.Endpoint, concurren
 
 // model makes one. This switch is the list of what Inflow can speak.
 func (m *models) model(ctx context.Context, to *schemas.Destination) (*wire.Model, error) {
+	set, secret := to.Settings, to.Secrets
 	switch to.Provider {
 	case "openai":
-		return openai.New(openai.Options{
-			BaseURL: to.Settings["openai_api_base"], Organization: to.Settings["openai_organization"],
-			APIKey: to.Secrets["openai_api_key"], Model: to.Model, Client: m.client,
+		options := openai.Options{
+			BaseURL: set["openai_api_base"], Organization: set["openai_organization"],
+			APIKey: secret["openai_api_key"], Model: to.Model, Client: m.client,
+		}
+		if kind := set["openai_api_type"]; kind == "azure" || kind == "azuread" {
+			options.AzureDeployment, options.AzureAPIVersion = set["openai_deployment_name"], set["openai_api_version"]
+			options.EntraTenantID, options.EntraClientID = set["microsoft_entra_tenant_id"], set["microsoft_entra_client_id"]
+			options.EntraClientSecret = secret["microsoft_entra_client_secret"]
+		}
+		return openai.New(options), nil
+	case "anthropic":
+		return anthropic.New(anthropic.Options{
+			BaseURL: set["anthropic_api_base"], APIKey: secret["anthropic_api_key"], Model: to.Model, Client: m.client,
 		}), nil
+	case "gemini":
+		return gemini.New(gemini.Options{
+			BaseURL: set["gemini_api_base"], APIKey: secret["gemini_api_key"], Model: to.Model, Client: m.client,
+		}), nil
+	case "google-cloud-vertex-ai":
+		return gemini.New(gemini.Options{
+			BaseURL: set["vertex_api_base"], ProjectID: set["project_id"], Region: set["region"],
+			PrivateKey: secret["private_key"], Model: to.Model, Client: m.client,
+		}), nil
+	case "amazon-bedrock":
+		return bedrock.New(bedrock.Options{
+			BaseURL: set["bedrock_api_base"], Region: set["aws_region"], AccessKeyID: secret["aws_access_key_id"],
+			SecretAccessKey: secret["aws_secret_access_key"], SessionToken: secret["aws_session_token"], Model: to.Model, Client: m.client,
+		}), nil
+	case "cohere":
+		return cohere.New(cohere.Options{
+			BaseURL: set["cohere_api_base"], APIKey: secret["cohere_api_key"], Model: to.Model, Client: m.client,
+		}), nil
+	case "databricks-model-serving":
+		return databricks.New(databricks.Options{
+			WorkspaceURL: set["databricks_workspace_url"], Token: secret["databricks_api_token"], Endpoint: to.Model, Client: m.client,
+		}), nil
+	case "custom":
+		options := openai.Options{BaseURL: set["custom_provider_url"], Model: to.Model, Client: m.client, APIKey: secret["bearer_token_auth.token"]}
+		if header := set["api_key_auth.key"]; header != "" {
+			options.KeyHeader, options.APIKey = header, secret["api_key_auth.value"]
+		}
+		return openai.New(options), nil
 	case "embedded":
 		if err := m.startEmbedded(ctx); err != nil {
 			return nil, err

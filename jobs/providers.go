@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/inflowhq/inflow/catalog/local"
 	"github.com/inflowhq/inflow/schemas"
@@ -41,9 +42,6 @@ func probes() map[string]*schemas.Request {
 			{Text: "?"}, {Media: &schemas.Media{Kind: kind, MIMEType: mime, Data: []byte("x")}},
 		}}}}
 	}
-	question := func(parameters map[string]any) *schemas.Request {
-		return &schemas.Request{Messages: []schemas.Message{{Role: schemas.RoleUser, Content: "?"}}, Parameters: parameters}
-	}
 	tools, structured := question(nil), question(nil)
 	tools.Tools = []schemas.Tool{{Name: "f", Parameters: json.RawMessage(`{"type":"object","properties":{}}`)}}
 	structured.Format = &schemas.Format{Name: "answer", Schema: json.RawMessage(`{"type":"object","properties":{"a":{"type":"string"}},"required":["a"],"additionalProperties":false}`)}
@@ -53,6 +51,10 @@ func probes() map[string]*schemas.Request {
 		FeatureAudio: media(schemas.MediaAudio, "audio/wav"),
 		FeatureSeed:  question(map[string]any{"seed": 1}), FeatureReasoning: question(map[string]any{"reasoning_effort": "low"}),
 	}
+}
+
+func question(parameters map[string]any) *schemas.Request {
+	return &schemas.Request{Messages: []schemas.Message{{Role: schemas.RoleUser, Content: "?"}}, Parameters: parameters}
 }
 
 // Providers are all providers, in the order of the catalog.
@@ -74,8 +76,10 @@ func Providers(ctx context.Context) (out []Provider, err error) {
 		entry := Provider{
 			Name: known.Name, Config: known.Config, Settings: known.Settings, Secrets: known.Secrets, Supports: map[string]bool{},
 		}
+		// The example's own faults, as a key that is none, are no matter of the feature.
+		plain := fmt.Sprint(model.Check(question(nil)))
 		for feature, request := range probes() {
-			entry.Supports[feature] = model.Check(request) == nil
+			entry.Supports[feature] = fmt.Sprint(model.Check(request)) == plain
 		}
 		out = append(out, entry)
 	}

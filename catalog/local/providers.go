@@ -71,7 +71,7 @@ func Providers() []Provider {
 		},
 		{
 			Name: "amazon-bedrock", Config: "amazon_bedrock_config",
-			Settings: []string{"aws_region", "bedrock_provider", "bedrock_api_base"},
+			Settings: []string{"aws_region", "bedrock_api_base"},
 			Secrets:  []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"},
 			needs:    [][]string{{"aws_region"}}, tasks: chat,
 		},

@@ -38,17 +38,26 @@ const (
 
 // Python is an environment that holds the pinned peers.
 type Python struct {
+	folder      string
 	interpreter string
 	script      string
 }
 
 // Install returns the environment, and builds it first where this set of versions is not in the cache yet.
 func Install(ctx context.Context) (*Python, error) {
-	folder, err := cacheFolder()
+	return install(ctx, "python", requirements, script, nil)
+}
+
+// install builds the environment of a list of requirements, once for all test binaries. more, which may be nil, is done
+// with the new environment's folder before it counts as built.
+func install(ctx context.Context, name, requirements, script string, more func(ctx context.Context, folder string) error) (*Python, error) {
+	cache, err := os.UserCacheDir()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("peers: %w", err)
 	}
+	folder := filepath.Join(cache, "inflow-peers", name+"-"+fingerprint(requirements))
 	peer := &Python{
+		folder:      folder,
 		interpreter: filepath.Join(folder, "venv", "bin", "python"),
 		script:      filepath.Join(folder, "peer-"+fingerprint(script)+".py"),
 	}
@@ -66,7 +75,15 @@ func Install(ctx context.Context) (*Python, error) {
 	}
 	ready := filepath.Join(folder, "ready")
 	if _, err := os.Stat(ready); errors.Is(err, fs.ErrNotExist) {
-		if err := build(ctx, folder, ready); err != nil {
+		if err := build(ctx, folder, requirements); err != nil {
+			return nil, err
+		}
+		if more != nil {
+			if err := more(ctx, folder); err != nil {
+				return nil, err
+			}
+		}
+		if err := writeWhole(ready, requirements); err != nil {
 			return nil, err
 		}
 	} else if err != nil {
@@ -120,21 +137,13 @@ func PackageIndex(ctx context.Context) error {
 	return nil
 }
 
-func cacheFolder() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("peers: %w", err)
-	}
-	return filepath.Join(cache, "inflow-peers", "python-"+fingerprint(requirements)), nil
-}
-
 func fingerprint(text string) string {
 	sum := sha256.Sum256([]byte(text))
 	return hex.EncodeToString(sum[:6])
 }
 
-// build installs requirement by requirement, so that a failure names the peer, and marks the folder ready last.
-func build(ctx context.Context, folder, ready string) error {
+// build installs requirement by requirement, so that a failure names the peer.
+func build(ctx context.Context, folder, requirements string) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
 	venv := filepath.Join(folder, "venv")
@@ -154,7 +163,7 @@ func build(ctx context.Context, folder, ready string) error {
 	if output, err := check.CombinedOutput(); err != nil {
 		return fmt.Errorf("peers: requirements.txt does not list every dependency: %w\n%s", err, tail(output))
 	}
-	return writeWhole(ready, requirements)
+	return nil
 }
 
 // writeWhole makes path hold text, never half of it, whoever else writes the same.

@@ -47,6 +47,8 @@ type Answer struct {
 type Provider struct {
 	// New returns the model "test-model" at a server, which is asked with Secret.
 	New func(t testing.TB, baseURL string, client *wire.Client) *wire.Model
+	// Golden names the golden file in testdata; empty: canonical.http. Two formats in one package need two.
+	Golden string
 	// Schema is the path of the JSON Schema of a request's body: closed, as the provider publishes it.
 	Schema string
 	// Authorized reports whether a request has its credentials.
@@ -420,7 +422,7 @@ func (p Provider) serve(t testing.TB, schema *jsonschema.Schema, stream bool, re
 	return server.URL
 }
 
-// golden compares the bytes that go on the wire for the canonical request with testdata/canonical.http; -update
+// golden compares the bytes that go on the wire for the canonical request with the golden file; -update
 // is the environment variable UPDATE_GOLDEN.
 func golden(t *testing.T, p Provider) {
 	t.Helper()
@@ -442,7 +444,11 @@ func golden(t *testing.T, p Provider) {
 	out.WriteString("\n")
 	out.Write(call.Body)
 	out.WriteString("\n")
-	path := filepath.Join("testdata", "canonical.http")
+	name := p.Golden
+	if name == "" {
+		name = "canonical.http"
+	}
+	path := filepath.Join("testdata", name)
 	if _, update := os.LookupEnv("UPDATE_GOLDEN"); update { //nolint:forbidigo // a test's switch
 		if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
 			t.Fatal(err)

@@ -1,18 +1,13 @@
 package openai
 
 import (
-	"strconv"
+	"net/http"
 	"strings"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
-)
-
-const (
-	usageLimit = 8 << 10 // bytes of a usage object that are kept verbatim
-	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
 )
 
 // answer is what is read of an answer. Reading it takes one look at the text for its grammar and one
@@ -24,6 +19,8 @@ type answer struct {
 	refusal bool
 	vectors bool // the data of embeddings
 	failure bool // an error object, as gateways send beside a 200
+	broken  bool // the server says that it broke off in the middle
+	tier    string
 	ok      bool // false where a field has another type than it must
 }
 
@@ -38,13 +35,17 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 			}
 		case "usage":
 			response.Usage = readUsage(value)
+		case "service_tier":
+			if value.Type == gjson.String {
+				a.tier = plain(value, &a.ok)
+			}
 		case "error":
 			a.failure = value.Exists() && value.Type != gjson.Null
 		case "data":
 			a.readVectors(value)
 		case "choices":
 			a.ok = a.ok && (value.IsArray() || value.Type == gjson.Null)
-			value.ForEach(func(_, choice gjson.Result) bool {
+			each(value, func(choice gjson.Result) bool {
 				if a.choices++; a.choices == 1 {
 					a.readChoice(choice)
 				}
@@ -53,6 +54,7 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		}
 		return a.ok
 	})
+	response.Usage.ServiceTier = a.tier
 	switch {
 	case !a.ok:
 		return wire.Shape("a field has another type than it must")
@@ -63,6 +65,8 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		return &problem
 	case a.choices == 0:
 		return wire.Shape("there are no choices")
+	case a.broken:
+		return brokenOff()
 	case a.refusal:
 		response.Stop = schemas.StopRefusal
 	case response.Stop == schemas.StopContentFilter, response.Stop == schemas.StopLength, a.given, len(response.ToolCalls) > 0:
@@ -77,7 +81,8 @@ func (a *answer) readChoice(choice gjson.Result) {
 	choice.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "finish_reason":
-			a.into.Stop = stopReason(plain(value, &a.ok))
+			word := plain(value, &a.ok)
+			a.into.Stop, a.broken = stopReason(word), isBroken(word)
 		case "text": // of a completion
 			a.into.Text, a.given = plain(value, &a.ok), value.Type == gjson.String
 		case "message":
@@ -88,9 +93,9 @@ func (a *answer) readChoice(choice gjson.Result) {
 					a.readContent(value)
 				case "refusal":
 					a.refusal = plain(value, &a.ok) != ""
-				case "reasoning_content", "reasoning": // DeepSeek and vLLM; OpenRouter
-					if value.Type == gjson.String {
-						a.into.Reasoning = plain(value, &a.ok)
+				case "reasoning_content", "reasoning": // DeepSeek and vLLM; OpenRouter and Groq
+					if value.Type == gjson.String && a.into.Reasoning == "" {
+						a.into.Reasoning += plain(value, &a.ok)
 					}
 				case "tool_calls":
 					a.readToolCalls(value)
@@ -102,36 +107,81 @@ func (a *answer) readChoice(choice gjson.Result) {
 	})
 }
 
-// stopReason reads OpenAI's word, which is ours; an older one is translated, and other servers' have no meaning.
+// stopReason reads OpenAI's word, which is ours; others' are translated, or have no meaning.
 func stopReason(word string) schemas.StopReason {
 	switch reason := schemas.StopReason(word); reason {
 	case schemas.StopEnd, schemas.StopLength, schemas.StopToolCalls, schemas.StopContentFilter, schemas.StopRefusal:
 		return reason
-	case "function_call":
+	}
+	switch word {
+	case "function_call": // an older one of OpenAI's
+		return schemas.StopToolCalls
+	case "eos", "end_turn", "stop_sequence": // Together; Claude behind a gateway
+		return schemas.StopEnd
+	case "model_length", "max_tokens": // Mistral; Claude behind a gateway
+		return schemas.StopLength
+	case "tool_use":
 		return schemas.StopToolCalls
 	}
 	return ""
 }
 
-// readContent takes a string, or, from some servers, a list of parts of which the texts count.
+// isBroken reports whether a server gave up in the middle of an answer: DeepSeek, when its machines are needed elsewhere;
+// OpenRouter and Mistral, when the model behind them fails.
+func isBroken(word string) bool { return word == "insufficient_system_resource" || word == "error" }
+
+func brokenOff() error {
+	return &wire.Problem{Status: http.StatusServiceUnavailable}
+}
+
+// readContent takes a string, or, from some servers, a list of parts.
 func (a *answer) readContent(content gjson.Result) {
 	if !content.IsArray() {
 		a.into.Text, a.given = plain(content, &a.ok), content.Type == gjson.String
 		return
 	}
-	var text strings.Builder
-	content.ForEach(func(_, part gjson.Result) bool {
-		if a.ok = part.IsObject(); a.ok && part.Get("type").Str == "text" {
-			a.given = true
-			text.WriteString(plain(part.Get("text"), &a.ok))
+	text, reasoning, given := readParts(content, &a.ok)
+	a.into.Text, a.given = text, given
+	a.into.Reasoning += reasoning
+}
+
+// readParts joins the texts of a list of parts, and what Claude behind Databricks (a summary) and Mistral (a list of texts)
+// show of their thoughts. given says that there was a text, if an empty one.
+func readParts(content gjson.Result, ok *bool) (text, reasoning string, given bool) {
+	var texts, thoughts strings.Builder
+	each(content, func(part gjson.Result) bool {
+		if *ok = *ok && part.IsObject(); !*ok {
+			return false
 		}
-		return a.ok
+		switch part.Get("type").Str {
+		case "text":
+			given = true
+			texts.WriteString(plain(part.Get("text"), ok))
+		case "reasoning":
+			each(part.Get("summary"), func(summary gjson.Result) bool {
+				thoughts.WriteString(plain(summary.Get("text"), ok))
+				return *ok
+			})
+		case "thinking":
+			each(part.Get("thinking"), func(thought gjson.Result) bool {
+				thoughts.WriteString(plain(thought.Get("text"), ok))
+				return *ok
+			})
+		}
+		return *ok
 	})
-	a.into.Text = text.String()
+	return texts.String(), thoughts.String(), given
+}
+
+// each walks a list. ForEach alone takes null, or any other value, for a list of itself.
+func each(list gjson.Result, read func(element gjson.Result) bool) {
+	if list.IsArray() {
+		list.ForEach(func(_, element gjson.Result) bool { return read(element) })
+	}
 }
 
 func (a *answer) readToolCalls(calls gjson.Result) {
-	calls.ForEach(func(_, call gjson.Result) bool {
+	each(calls, func(call gjson.Result) bool { // null where there are none
 		if a.ok = call.IsObject(); a.ok {
 			a.into.ToolCalls = append(a.into.ToolCalls, schemas.ToolCall{
 				ID: plain(call.Get("id"), &a.ok), Name: plain(call.Get("function.name"), &a.ok),
@@ -179,59 +229,4 @@ func plain(value gjson.Result, ok *bool) string {
 	}
 	*ok = false
 	return ""
-}
-
-// readUsage takes the provider's counts, or BasisNone where they are absent or cannot be true.
-func readUsage(raw gjson.Result) schemas.Usage {
-	none := schemas.Usage{Basis: schemas.BasisNone}
-	if !raw.IsObject() {
-		return none
-	}
-	counted := schemas.Usage{Basis: schemas.BasisProvider}
-	prompt, ok := (*int64)(nil), true
-	set := func(into *int64, value *int64) {
-		if value != nil {
-			*into = *value
-		}
-	}
-	raw.ForEach(func(key, value gjson.Result) bool {
-		switch key.Str {
-		case "prompt_tokens":
-			prompt = count(value, &ok)
-		case "completion_tokens":
-			set(&counted.OutputTokens, count(value, &ok))
-		case "total_tokens":
-			set(&counted.TotalTokens, count(value, &ok))
-		case "prompt_tokens_details":
-			counted.CacheReadInputTokens = count(value.Get("cached_tokens"), &ok)
-			counted.InputAudioTokens = count(value.Get("audio_tokens"), &ok)
-		case "completion_tokens_details":
-			counted.OutputReasoningTokens = count(value.Get("reasoning_tokens"), &ok)
-			counted.OutputAudioTokens = count(value.Get("audio_tokens"), &ok)
-		}
-		return ok
-	})
-	if !ok || prompt == nil {
-		return none
-	}
-	counted.InputTokens = *prompt
-	if counted.TotalTokens == 0 {
-		counted.TotalTokens = counted.InputTokens + counted.OutputTokens
-	}
-	if len(raw.Raw) <= usageLimit {
-		counted.Raw = strings.ToValidUTF8(strings.Clone(raw.Raw), "\uFFFD")
-	}
-	return counted
-}
-
-// count is a number of tokens, nil where there is none; what no call can have counted is not ok.
-func count(value gjson.Result, ok *bool) *int64 {
-	if value.Type == gjson.Null { // absent as well
-		return nil
-	}
-	tokens, err := strconv.ParseInt(value.Raw, 10, 64)
-	if err != nil || tokens < 0 || tokens > tokenLimit {
-		*ok = false
-	}
-	return &tokens
 }

@@ -1,14 +1,8 @@
 package openai
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
-	"unicode/utf8"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -19,19 +13,22 @@ const messageOverhead = 64
 
 // Encode writes a request by hand: it is done for every row, and reflection would be most of its cost.
 func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, error) {
-	if f.fault != nil {
-		return nil, f.fault
+	d := &f.dialect
+	if d.Fault != nil {
+		return nil, d.Fault
 	}
 	parameters, err := f.parameters(request)
 	if err != nil {
 		return nil, err
 	}
-	op, path := "openai: chat completion", "chat/completions"
-	body := make([]byte, 0, len(f.prefix)+sizeOf(request)+len(parameters)+2)
+	to, what := f.target(request.Task)
+	if to == nil {
+		return nil, fmt.Errorf("%w: the %s format has no task %s", schemas.ErrInvalid, d.Name, request.Task)
+	}
+	body := make([]byte, 0, len(f.prefix)+sizeOf(request)+len(parameters)+len(d.Tail)+2)
 	body = append(body, f.prefix...)
 	switch request.Task {
 	case schemas.TaskEmbeddings:
-		op, path = "openai: embeddings", "embeddings"
 		body = append(body, `,"input":[`...)
 		for i, input := range request.Inputs {
 			if i > 0 {
@@ -39,20 +36,30 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 			}
 			body = appendString(body, input)
 		}
-		body = append(body, `],"encoding_format":"float"`...)
+		body = append(body, ']')
+		if !d.NoEncodingFormat {
+			body = append(body, `,"encoding_format":"float"`...)
+		}
 	case schemas.TaskCompletions:
-		op, path = "openai: completion", "completions"
 		body = appendString(append(body, `,"prompt":`...), request.Prompt)
-	case schemas.TaskChat, "":
-		body = appendChat(body, request)
+	case schemas.TaskChat:
+		fallthrough
 	default:
-		return nil, fmt.Errorf("%w: the openai format has no task %s", schemas.ErrInvalid, request.Task)
+		body = d.appendChat(body, request)
 	}
 	body = append(body, parameters...)
-	if stream {
-		body = append(body, `,"stream":true,"stream_options":{"include_usage":true}`...)
+	if d.IDField != "" && request.ID != "" {
+		body = appendString(append(append(append(body, `,"`...), d.IDField...), `":`...), request.ID)
 	}
-	call := f.call(op, path, request, append(body, '}'))
+	body = append(body, d.Tail...)
+	if stream {
+		body = append(body, `,"stream":true`...)
+		if !d.NoStreamOptions {
+			body = append(body, `,"stream_options":{"include_usage":true}`...)
+		}
+	}
+	body[0] = '{' // every field begins with a comma
+	call := f.call(to, what, request, append(body, '}'))
 	if stream {
 		call.Header["Accept"] = []string{"text/event-stream"}
 	}
@@ -78,7 +85,7 @@ func sizeOf(request *schemas.Request) int {
 	return size
 }
 
-func appendChat(body []byte, request *schemas.Request) []byte {
+func (d *Dialect) appendChat(body []byte, request *schemas.Request) []byte {
 	body = append(body, `,"messages":[`...)
 	for i := range request.Messages {
 		if i > 0 {
@@ -88,11 +95,25 @@ func appendChat(body []byte, request *schemas.Request) []byte {
 	}
 	body = append(body, ']')
 	body = appendTools(body, request)
-	if request.Format != nil {
-		body = appendString(append(body, `,"response_format":{"type":"json_schema","json_schema":{"name":`...), request.Format.Name)
+	if request.Format == nil {
+		return body
+	}
+	switch d.Schema {
+	case SchemaNVExt:
+		body = append(append(append(body, `,"nvext":{"guided_json":`...), request.Format.Schema...), '}')
+	case SchemaResponseFormat, SchemaNone:
+		body = appendString(append(body, `,"response_format":{"type":"json_schema","json_schema":{"name":`...), formatName(request.Format))
 		body = append(append(append(body, `,"schema":`...), request.Format.Schema...), `,"strict":true}}`...)
 	}
 	return body
+}
+
+// formatName is a format's name, which the provider requires.
+func formatName(format *schemas.Format) string {
+	if format.Name == "" {
+		return "answer"
+	}
+	return format.Name
 }
 
 func appendMessage(body []byte, message *schemas.Message) []byte {
@@ -141,13 +162,9 @@ func appendPart(body []byte, part *schemas.Part) []byte {
 	case schemas.MediaAudio:
 		body = append(body, `{"type":"input_audio","input_audio":{"data":"`...)
 		body = base64.StdEncoding.AppendEncode(body, media.Data)
-		return append(appendString(append(body, `","format":`...), audioFormats()[media.MIMEType]), `}}`...)
+		return append(appendString(append(body, `","format":`...), audioFormat(media.MIMEType)), `}}`...)
 	case schemas.MediaFile:
-		name := media.Name
-		if name == "" {
-			name = "document.pdf" // the field is required
-		}
-		body = appendString(append(body, `{"type":"file","file":{"filename":`...), name)
+		body = appendString(append(body, `{"type":"file","file":{"filename":`...), fileName(media))
 		return append(appendDataURL(append(body, `,"file_data":`...), media), `}}`...)
 	case schemas.MediaImage:
 	}
@@ -158,9 +175,23 @@ func appendPart(body []byte, part *schemas.Part) []byte {
 	return append(appendDataURL(body, media), `}}`...)
 }
 
-// audioFormats are the sounds that the format has a name for.
-func audioFormats() map[string]string {
-	return map[string]string{"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+// fileName is a file's name, which the provider requires.
+func fileName(media *schemas.Media) string {
+	if media.Name == "" {
+		return "document.pdf"
+	}
+	return media.Name
+}
+
+// audioFormat is the format's name of a sound; empty: it has none.
+func audioFormat(mimeType string) string {
+	switch mimeType {
+	case "audio/wav", "audio/x-wav":
+		return "wav"
+	case "audio/mpeg", "audio/mp3":
+		return "mp3"
+	}
+	return ""
 }
 
 func appendDataURL(body []byte, media *schemas.Media) []byte {
@@ -200,80 +231,4 @@ func appendTools(body []byte, request *schemas.Request) []byte {
 		body = append(appendString(body, string(request.ToolChoice)), `}}`...)
 	}
 	return body
-}
-
-type encodedParameters struct {
-	of   map[string]any
-	task schemas.Task
-	json []byte // `,"temperature":0`, ready to be put behind what is asked
-}
-
-// parameters returns the encoding of the parameters, from the last call where it is the same map.
-func (f *format) parameters(request *schemas.Request) ([]byte, error) {
-	parameters := request.Parameters
-	if len(parameters) == 0 {
-		return nil, nil
-	}
-	last := f.encoded.Load()
-	if last != nil && last.task == request.Task && len(last.of) == len(parameters) &&
-		reflect.ValueOf(last.of).Pointer() == reflect.ValueOf(parameters).Pointer() {
-		return last.json, nil
-	}
-	if err := checkParameters(request.Task, parameters); err != nil {
-		return nil, err
-	}
-	var buffer bytes.Buffer
-	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		value, err := json.Marshal(parameters[name])
-		if err != nil {
-			return nil, fmt.Errorf("%w: request.parameters.%s cannot be written as JSON: %w", schemas.ErrInvalid, name, err)
-		}
-		if name == "max_tokens" && f.reasons {
-			name = "max_completion_tokens"
-		}
-		buffer.WriteString(`,"` + name + `":`) // a known name, which needs no escaping
-		buffer.Write(value)
-	}
-	f.encoded.Store(&encodedParameters{of: parameters, task: request.Task, json: buffer.Bytes()})
-	return buffer.Bytes(), nil
-}
-
-// appendString appends text as a JSON string (RFC 8259 §7). What is not UTF-8 becomes U+FFFD, one a byte, as
-// encoding/json has it: a provider rejects the whole body for a single bad byte.
-func appendString(body []byte, text string) []byte {
-	const hex = "0123456789abcdef"
-	body = append(body, '"')
-	start := 0
-	for i := 0; i < len(text); {
-		char := text[i]
-		if char >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(text[i:])
-			if r == utf8.RuneError && size == 1 {
-				body = append(append(body, text[start:i]...), "\uFFFD"...)
-				start = i + size
-			}
-			i += size
-			continue
-		}
-		if char >= ' ' && char != '"' && char != '\\' {
-			i++
-			continue
-		}
-		body = append(body, text[start:i]...)
-		switch char {
-		case '"', '\\':
-			body = append(body, '\\', char)
-		case '\n':
-			body = append(body, '\\', 'n')
-		case '\r':
-			body = append(body, '\\', 'r')
-		case '\t':
-			body = append(body, '\\', 't')
-		default:
-			body = append(body, '\\', 'u', '0', '0', hex[char>>4], hex[char&15])
-		}
-		i++
-		start = i
-	}
-	return append(append(body, text[start:]...), '"')
 }

@@ -2,6 +2,7 @@ package openai_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -87,4 +88,14 @@ func strict(t *testing.T, answer func(w http.ResponseWriter, body map[string]jso
 		}
 		answer(w, body)
 	})
+}
+
+// problem is the provider's account in an error of Decode or Events.
+func problem(t *testing.T, err error) *wire.Problem {
+	t.Helper()
+	found, ok := errors.AsType[*wire.Problem](err)
+	if !ok {
+		t.Fatalf("got %v", err)
+	}
+	return found
 }

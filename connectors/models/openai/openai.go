@@ -1,19 +1,20 @@
-// Package openai asks models over OpenAI's chat completions format, which OpenAI, Azure, vLLM, llama.cpp,
-// Ollama and most others speak.
+// Package openai asks models over OpenAI's formats: chat completions, which OpenAI, Azure, vLLM, llama.cpp, Ollama
+// and most others speak, and the Responses API.
 //
-// It owns the request body and the answer's decoding, of chats, completions and embeddings. It refuses several choices,
-// and parameters that are not the format's. It neither retries nor limits; the HTTP part is package wire's.
+// It owns the request body and the answer's decoding, of chats, completions and embeddings. What a server has of its own
+// in the chat format is a Dialect. It refuses several choices, and parameters that are not the server's. It neither
+// retries nor limits; the HTTP part is package wire's.
 package openai
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -24,90 +25,172 @@ const DefaultBaseURL = "https://api.openai.com/v1"
 
 // Options say where a model is and who asks.
 type Options struct {
-	BaseURL      string         // up to and including "/v1"; empty for OpenAI's own
+	BaseURL      string         // up to and including "/v1"; empty for the server's own, else OpenAI's
 	APIKey       schemas.Secret // zero where the server needs none
+	KeyHeader    string         // the header that has the key alone; empty: Authorization, after "Bearer "
 	Organization string
 	Model        string
+	Server       string       // a name of Known; empty: OpenAI, or a server that is said to be like it
 	Client       *wire.Client // shared by all models of a job; nil for one of its own
+
+	// AzureDeployment makes it Azure's: BaseURL is the resource's, "https://name.openai.azure.com".
+	AzureDeployment string
+	AzureAPIVersion string
+	// The Entra fields, all or none, make a Microsoft Entra token the key.
+	EntraTenantID     string
+	EntraClientID     string
+	EntraClientSecret schemas.Secret
+	EntraHost         string // who gives tokens; empty for https://login.microsoftonline.com
 }
 
-// format is OpenAI's, of one model at one server.
-type format struct {
-	options Options
-	base    *url.URL
-	header  http.Header
-	prefix  []byte // the body up to what is asked: `{"model":"gpt-4o-mini"`
-	fault   error  // why no call can work
-	// reasons is set for models that count their reasoning in, and take max_completion_tokens only.
-	reasons bool
-	// encoded is the last parameters map and its JSON. A job gives every row the same map, which is therefore
-	// encoded once. The map is held so that its address cannot be another's.
-	encoded atomic.Pointer[encodedParameters]
-}
-
-// New returns the model. Whether the options can work is what Check tells, and every Invoke.
+// New returns the model over chat completions. Whether the options can work is what Check tells, and every Invoke.
 func New(options Options) *wire.Model {
-	if options.BaseURL == "" {
-		options.BaseURL = DefaultBaseURL
+	server, fault := options.complete()
+	base, failure := parseURL(options.BaseURL, options.urlField())
+	dialect := Dialect{
+		Name: "openai", Model: options.Model, Quirks: server.Quirks, Rules: server.rules, IDHeader: "X-Client-Request-Id",
+		KeyField: options.keyField(), ModelField: "external_model.name", Header: options.header(),
+		Fault: errors.Join(fault, failure),
 	}
-	if options.Client == nil {
-		options.Client = wire.NewClient(wire.ClientOptions{})
+	switch {
+	case options.AzureDeployment != "":
+		dialect.azure(base, &options)
+	default:
+		dialect.Chat, dialect.Completions, dialect.Embeddings = base.JoinPath("chat/completions"), base.JoinPath("completions"), base.JoinPath("embeddings")
+		// OpenAI's own parameters are all known; what else a server takes, its owner knows.
+		dialect.ExtraBody = options.Server != "" || options.BaseURL != DefaultBaseURL
 	}
-	f := &format{options: options, header: http.Header{
-		"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"inflow"},
-	}}
-	if options.Organization != "" {
-		f.header.Set("OpenAI-Organization", options.Organization)
+	if server.Name == "" && reasoningModel().MatchString(options.Model) {
+		dialect.Rename = map[string]string{"max_tokens": "max_completion_tokens"}
 	}
-	f.prefix = appendString([]byte(`{"model":`), options.Model)
-	f.base, f.fault = parseURL(options.BaseURL)
-	if options.Model == "" {
-		f.fault = errors.Join(f.fault, fmt.Errorf("%w: the destination names no model: set external_model.name", schemas.ErrInvalid))
-	}
-	f.reasons = reasoningModel().MatchString(options.Model)
 	return wire.NewModel(wire.ModelOptions{
-		Format: f, Model: options.Model, Client: options.Client,
-		Authorize: wire.Key("Authorization", "Bearer ", options.APIKey),
+		Format: NewFormat(dialect), Model: options.Model, Client: options.Client, Authorize: options.authorize(),
 	})
+}
+
+// complete fills in what is empty, and joins every reason why the options cannot work.
+func (o *Options) complete() (Server, error) {
+	var faults []error
+	fault := func(format string, details ...any) {
+		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{schemas.ErrInvalid}, details...)...))
+	}
+	var server Server
+	if o.Server != "" {
+		all := Known()
+		i := slices.IndexFunc(all, func(known Server) bool { return known.Name == o.Server })
+		if i < 0 {
+			fault("there is no server %q; there are %s", shown(o.Server), strings.Join(serverNames(all), ", "))
+		} else {
+			server = all[i]
+		}
+	}
+	if o.BaseURL == "" && o.AzureDeployment == "" {
+		o.BaseURL = server.BaseURL
+		if o.Server == "" {
+			o.BaseURL = DefaultBaseURL
+		}
+	}
+	if o.Client == nil {
+		o.Client = wire.NewClient(wire.ClientOptions{})
+	}
+	if o.Model == "" {
+		fault("the destination names no model: set external_model.name")
+	}
+	if o.KeyHeader != "" && !isHeaderName(o.KeyHeader) {
+		fault("api_key_auth.key is no header that may hold a key")
+	}
+	if o.AzureDeployment == "" && o.AzureAPIVersion != "" {
+		fault("openai_api_version is set and openai_deployment_name is not: set it")
+	}
+	if o.entra() {
+		switch {
+		case strings.Trim(o.EntraTenantID, ".") == "" || o.EntraClientID == "" || o.EntraClientSecret.IsZero():
+			fault("a Microsoft Entra token needs microsoft_entra_tenant_id, microsoft_entra_client_id and microsoft_entra_client_secret")
+		case !o.APIKey.IsZero():
+			fault("openai_api_key and microsoft_entra_client_secret are both set: keep one")
+		}
+		if _, err := parseURL(o.entraHost(), "the Entra host"); err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return server, errors.Join(faults...)
+}
+
+func (o *Options) entra() bool {
+	return o.EntraTenantID != "" || o.EntraClientID != "" || !o.EntraClientSecret.IsZero()
+}
+
+func (o *Options) header() http.Header {
+	header := make(http.Header)
+	if o.Organization != "" {
+		header.Set("OpenAI-Organization", o.Organization)
+	}
+	return header
+}
+
+func (o *Options) authorize() func(context.Context, *wire.Call) error {
+	switch {
+	case o.entra():
+		return newEntra(o).authorize
+	case o.KeyHeader != "":
+		return wire.Key(http.CanonicalHeaderKey(o.KeyHeader), "", o.APIKey)
+	case o.AzureDeployment != "":
+		return wire.Key("Api-Key", "", o.APIKey)
+	}
+	return wire.Key("Authorization", "Bearer ", o.APIKey)
+}
+
+// keyField and urlField are the settings as the endpoint's file calls them.
+func (o *Options) keyField() string {
+	switch {
+	case o.entra():
+		return "microsoft_entra_client_secret"
+	case o.KeyHeader != "":
+		return "api_key_auth.value"
+	case o.Server != "":
+		return "bearer_token_auth.token"
+	}
+	return "openai_api_key"
+}
+
+func (o *Options) urlField() string {
+	if o.Server != "" || o.KeyHeader != "" {
+		return "custom_provider_url"
+	}
+	return "openai_api_base"
 }
 
 // reasoningModel matches the families that refuse max_tokens (platform.openai.com/docs/guides/reasoning).
 func reasoningModel() *regexp.Regexp { return regexp.MustCompile(`^(o[1-9]|gpt-5)`) }
 
 // parseURL reads a base URL. Its errors do not show it: it may hold a secret.
-func parseURL(base string) (*url.URL, error) {
+func parseURL(base, field string) (*url.URL, error) {
 	parsed, err := url.Parse(base)
 	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-		return &url.URL{}, fmt.Errorf("%w: openai_api_base is no http or https URL; write it like %s", schemas.ErrInvalid, DefaultBaseURL)
+		return &url.URL{}, fmt.Errorf("%w: %s is no http or https URL; write it like %s", schemas.ErrInvalid, field, DefaultBaseURL)
 	}
 	if parsed.User != nil || parsed.Fragment != "" {
-		return &url.URL{}, fmt.Errorf("%w: openai_api_base holds a user, a password or a fragment; put the key under openai_api_key", schemas.ErrInvalid)
+		return &url.URL{}, fmt.Errorf("%w: %s holds a user, a password or a fragment; put the key where keys go", schemas.ErrInvalid, field)
+	}
+	if parsed.Path == "" { // what is joined to an empty path would not begin with a slash
+		parsed.Path = "/"
 	}
 	return parsed, nil
 }
 
-// URL is where chats go.
-func (f *format) URL() string {
-	shown := *f.base
-	shown.RawQuery = ""
-	return shown.JoinPath("chat/completions").String()
-}
-
-// call makes a request to a path below the base URL.
-func (f *format) call(op, path string, request *schemas.Request, body []byte) *wire.Call {
-	call := &wire.Call{
-		Op: op, URL: f.base.JoinPath(path), Header: make(http.Header, len(f.header)+2), Body: body,
-		KeyField: "openai_api_key", ModelField: "external_model.name",
-	}
-	maps.Copy(call.Header, f.header)
-	if isHeaderValue(request.ID) {
-		// Not Idempotency-Key: chat completions ignore it, and net/http reads it as leave to send twice.
-		call.Header["X-Client-Request-Id"] = []string{request.ID}
-	}
-	return call
-}
-
-// isHeaderValue accepts what OpenAI documents for the header: ASCII, at most 512 characters.
+// isHeaderValue accepts what OpenAI documents for the request's ID: ASCII, at most 512 characters.
 func isHeaderValue(id string) bool {
 	return id != "" && len(id) <= 512 && !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// isHeaderName accepts a header of letters, digits and dashes that neither HTTP nor this package uses for something else.
+func isHeaderName(name string) bool {
+	switch http.CanonicalHeaderKey(name) {
+	case "Host", "Content-Type", "Content-Length", "Transfer-Encoding", "Connection", "Accept", "Accept-Encoding",
+		"User-Agent", "Expect", "Trailer", "Te", "Upgrade", "Idempotency-Key", "X-Idempotency-Key", "X-Client-Request-Id":
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
 }

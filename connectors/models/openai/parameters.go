@@ -1,50 +1,179 @@
 package openai
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"reflect"
 	"slices"
 
 	"github.com/inflowhq/inflow/schemas"
 )
 
-// Check tells every reason why such a request cannot be put, before anything is paid.
-func (f *format) Check(request *schemas.Request) error {
-	faults := []error{f.fault, checkParameters(request.Task, request.Parameters)}
-	for i := range request.Messages {
-		for _, part := range request.Messages[i].Parts {
-			if part.Media != nil {
-				faults = append(faults, checkMedia(part.Media))
+// Parameter is a field of the body that request.parameters may set.
+type Parameter struct {
+	Name string
+	Kind Kind
+}
+
+// Kind is a type of a parameter's value. Null is of every kind.
+type Kind string
+
+// The kinds.
+const (
+	Number  Kind = "a number"
+	Integer Kind = "a whole number"
+	Bool    Kind = "true or false"
+	Text    Kind = "a text"
+	Object  Kind = "an object"
+	List    Kind = "a list"
+	Texts   Kind = "a text or a list of texts"
+	Any     Kind = "any value"
+)
+
+// holds reports whether a value is of the kind.
+func (k Kind) holds(value any) bool {
+	v := reflect.ValueOf(value)
+	switch k {
+	case Any:
+		return true
+	case Number:
+		return v.CanInt() || v.CanUint() || v.CanFloat() && !math.IsNaN(v.Float()) && !math.IsInf(v.Float(), 0)
+	case Integer:
+		const exact = 1 << 53 // beyond it, a float may stand for its neighbour
+		return v.CanInt() || v.CanUint() || v.CanFloat() && math.Trunc(v.Float()) == v.Float() && math.Abs(v.Float()) <= exact
+	case Bool:
+		return v.Kind() == reflect.Bool
+	case Text:
+		return v.Kind() == reflect.String
+	case Object:
+		return v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String
+	case List:
+		return v.Kind() == reflect.Slice
+	case Texts:
+		if v.Kind() == reflect.Slice {
+			for i := range v.Len() {
+				if element := v.Index(i); element.Kind() != reflect.String && !Text.holds(element.Interface()) {
+					return false
+				}
 			}
+			return true
 		}
+		return v.Kind() == reflect.String
 	}
-	return errors.Join(faults...)
+	return false
 }
 
-func checkMedia(media *schemas.Media) error {
-	switch {
-	case media.Kind == schemas.MediaAudio && audioFormats()[media.MIMEType] == "":
-		return fmt.Errorf("%w: the openai format takes audio as audio/wav or audio/mpeg, not %s", schemas.ErrInvalid, media.MIMEType)
-	case media.Kind != schemas.MediaImage && media.URL != "":
-		return fmt.Errorf("%w: the openai format takes the bytes of a %s, not its URL", schemas.ErrInvalid, media.Kind)
+// parameters are the ones that the dialect has for a task.
+func (d *Dialect) parameters(task schemas.Task) []Parameter {
+	own := d.Parameters
+	switch task {
+	case schemas.TaskEmbeddings:
+		own = d.EmbeddingParameters
+	case schemas.TaskCompletions:
+		own = d.CompletionParameters
+	case schemas.TaskChat:
 	}
-	return nil
+	if own != nil {
+		return own
+	}
+	return standard(task)
 }
 
-func checkParameters(task schemas.Task, parameters map[string]any) error {
+// extraBody is the parameter whose fields are merged into the body.
+const extraBody = "extra_body"
+
+func (d *Dialect) checkParameters(task schemas.Task, parameters map[string]any) error {
 	var faults []error
+	fault := func(name, why string) {
+		faults = append(faults, fmt.Errorf("%w: request.parameters.%s: %s", schemas.ErrInvalid, shown(name), why))
+	}
+	known := d.parameters(task)
+	written := map[string]string{} // what the body calls it, and what the job does
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		if reason := refusal(name); reason != "" {
-			faults = append(faults, fmt.Errorf("%w: request.parameters.%s: %s", schemas.ErrInvalid, name, reason))
+		value := parameters[name]
+		if reason := d.refusal(name); reason != "" {
+			fault(name, reason)
 			continue
 		}
-		if !slices.Contains(known(task), name) {
-			faults = append(faults, fmt.Errorf("%w: request.parameters.%s is no %s parameter; did you mean %s?",
-				schemas.ErrInvalid, name, what(task), nearest(name, known(task))))
+		if name == extraBody {
+			if reason := d.checkExtraBody(known, value); reason != "" {
+				fault(name, reason)
+			}
+			continue
+		}
+		i := slices.IndexFunc(known, func(p Parameter) bool { return p.Name == name })
+		if i < 0 {
+			faults = append(faults, d.unknown(task, known, name))
+			continue
+		}
+		if value != nil && !known[i].Kind.holds(value) {
+			fault(name, "it must be "+string(known[i].Kind))
+		}
+		as := d.renamed(name)
+		if limit := "max_tokens"; as == "max_completion_tokens" && written[limit] != "" {
+			as = limit // OpenAI refuses both together
+		}
+		if other := written[as]; other != "" {
+			fault(name, other+" says the same; remove one of them")
+		}
+		if written[as] = name; as == "max_completion_tokens" {
+			written["max_tokens"] = name
 		}
 	}
 	return errors.Join(faults...)
+}
+
+func (d *Dialect) renamed(name string) string {
+	if as := d.Rename[name]; as != "" {
+		return as
+	}
+	return name
+}
+
+// unknown says what to do about a parameter that the server has not got.
+func (d *Dialect) unknown(task schemas.Task, known []Parameter, name string) error {
+	if slices.ContainsFunc(standard(task), func(p Parameter) bool { return p.Name == name }) {
+		return fmt.Errorf("%w: request.parameters.%s: %s has no such %s parameter; remove it", schemas.ErrInvalid, name, d.Name, what(task))
+	}
+	hint := ""
+	if d.ExtraBody {
+		hint = " What only the server knows goes under extra_body"
+	}
+	return fmt.Errorf("%w: request.parameters.%s is no %s parameter; did you mean %s?%s",
+		schemas.ErrInvalid, shown(name), what(task), nearest(name, known), hint)
+}
+
+// refusal says why a parameter that exists cannot be set; empty where it can.
+func (d *Dialect) refusal(name string) string {
+	if reason := d.Refused[name]; reason != "" {
+		return reason
+	}
+	return refusal(name)
+}
+
+// checkExtraBody: what Inflow writes must have one place only.
+func (d *Dialect) checkExtraBody(known []Parameter, value any) string {
+	if !d.ExtraBody {
+		return "all parameters of " + d.Name + " are known; set them without it"
+	}
+	extra, ok := value.(map[string]any)
+	if !ok && value != nil {
+		return "it must be an object"
+	}
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		written := slices.ContainsFunc(known, func(p Parameter) bool { return p.Name == name || d.renamed(p.Name) == name })
+		switch {
+		case written:
+			return shown(name) + " is a parameter of its own; set request.parameters." + shown(name)
+		case refusal(name) != "" || name == extraBody || name == "usage_context" || name == "client_request_id":
+			return "the request writes " + shown(name) + " itself; remove it"
+		}
+	}
+	return ""
 }
 
 func what(task schemas.Task) string {
@@ -58,71 +187,61 @@ func what(task schemas.Task) string {
 	return "chat completion"
 }
 
-// refusal says why a parameter that exists cannot be set; empty where it can.
-func refusal(name string) string {
-	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "messages", "input", "prompt":
-		return "the job's request says what is asked; remove it"
-	case "stream", "stream_options":
-		return "an answer is kept whole, so streaming gains nothing; remove it"
-	case "n", "best_of":
-		return "a row has one answer, and every further choice is paid; remove it"
-	case "tools", "tool_choice", "functions", "function_call":
-		return "a row's answer is text, and nobody would run the tool; remove it, or ask for a response_format"
-	case "audio", "modalities":
-		return "a row's answer is text; remove it"
-	case "encoding_format":
-		return "vectors are read as numbers; remove it"
-	}
-	return ""
+type encodedParameters struct {
+	of   map[string]any
+	task schemas.Task
+	json []byte // `,"temperature":0`, ready to be put behind what is asked
 }
 
-// known are the parameters of OpenAI that may be set.
-func known(task schemas.Task) []string {
-	switch task {
-	case schemas.TaskEmbeddings:
-		return []string{"dimensions", "user"}
-	case schemas.TaskCompletions:
-		return []string{
-			"frequency_penalty", "logit_bias", "logprobs", "max_tokens", "presence_penalty", "seed", "stop", "suffix",
-			"temperature", "top_p", "user",
-		}
-	case schemas.TaskChat:
+// parameters returns the encoding of the parameters, from the last call where it is the same map.
+func (f *format) parameters(request *schemas.Request) ([]byte, error) {
+	parameters := request.Parameters
+	if len(parameters) == 0 {
+		return nil, nil
 	}
-	return []string{
-		"frequency_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "metadata",
-		"parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_retention",
-		"reasoning_effort", "response_format", "safety_identifier", "seed", "service_tier", "stop", "store", "temperature",
-		"top_logprobs", "top_p", "user", "verbosity", "web_search_options",
+	last := f.encoded.Load()
+	if last != nil && last.task == request.Task && len(last.of) == len(parameters) &&
+		reflect.ValueOf(last.of).Pointer() == reflect.ValueOf(parameters).Pointer() {
+		return last.json, nil
 	}
-}
-
-// nearest is the known name that takes the fewest edits.
-func nearest(name string, known []string) string {
-	const longest = 64 // an absurd name must not cost a quadratic table
-	name = name[:min(len(name), longest)]
-	return slices.MinFunc(known, func(a, b string) int { return edits(name, a) - edits(name, b) })
-}
-
-// edits is the Levenshtein distance.
-func edits(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
+	if err := f.dialect.checkParameters(request.Task, parameters); err != nil {
+		return nil, err
 	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
+	var body []byte
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		var err error
+		if name == extraBody {
+			extra, _ := parameters[name].(map[string]any) // null: nothing
+			for _, name := range slices.Sorted(maps.Keys(extra)) {
+				if body, err = appendField(body, name, extra[name]); err != nil {
+					return nil, err
+				}
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			continue
+		}
+		if body, err = appendField(body, f.dialect.renamed(name), parameters[name]); err != nil {
+			return nil, err
 		}
 	}
-	return row[len(to)]
+	f.encoded.Store(&encodedParameters{of: parameters, task: request.Task, json: body})
+	return body, nil
+}
+
+// appendField appends a field of the body after a comma.
+func appendField(body []byte, name string, value any) ([]byte, error) {
+	text, err := marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("%w: request.parameters.%s cannot be written as JSON: %w", schemas.ErrInvalid, shown(name), err)
+	}
+	body = append(appendString(append(body, ','), name), ':')
+	return append(body, text...), nil
+}
+
+// marshal leaves <, > and & as they are.
+func marshal(value any) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false)
+	err := encoder.Encode(value)
+	return bytes.TrimSpace(buffer.Bytes()), err //nolint:wrapcheck // the caller names the parameter
 }

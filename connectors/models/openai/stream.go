@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"encoding/json"
 	"io"
 	"iter"
 
@@ -13,6 +14,7 @@ import (
 // Events reads a stream of chunks up to "[DONE]". The usage comes in a chunk of its own, after the last choice.
 func (*format) Events(body io.Reader) iter.Seq2[*schemas.Event, error] {
 	return func(yield func(*schemas.Event, error) bool) {
+		refused := false
 		for sent, err := range wire.ServerSentEvents(body) {
 			if err != nil {
 				yield(nil, err)
@@ -21,11 +23,16 @@ func (*format) Events(body io.Reader) iter.Seq2[*schemas.Event, error] {
 			if string(sent.Data) == "[DONE]" {
 				return
 			}
-			if !gjson.ValidBytes(sent.Data) {
+			if !json.Valid(sent.Data) { // and not gjson.ValidBytes, which has no bound on nesting
 				yield(nil, wire.Shape("an event is not JSON"))
 				return
 			}
 			event, err := readChunk(sent.Data)
+			if event != nil && event.Stop != "" {
+				if refused = refused || event.Stop == schemas.StopRefusal; refused { // a refusal ends with "stop", too
+					event.Stop = schemas.StopRefusal
+				}
+			}
 			if err != nil || event != nil {
 				if !yield(event, err) || err != nil {
 					return
@@ -47,27 +54,52 @@ func readChunk(data []byte) (*schemas.Event, error) {
 	event := &schemas.Event{Model: plain(chunk.Get("model"), &ok)}
 	if usage := chunk.Get("usage"); usage.IsObject() {
 		if counted := readUsage(usage); counted.Basis != schemas.BasisNone {
+			if tier := chunk.Get("service_tier"); tier.Type == gjson.String {
+				counted.ServiceTier = plain(tier, &ok)
+			}
 			event.Usage = &counted
 		}
 	}
-	choice := chunk.Get("choices.0")
+	choice := chunk.Get("choices.0") // none beside usage, and in Azure's chunk about the prompt
 	if choice.Exists() && choice.Get("index").Num == 0 {
-		event.Text = plain(choice.Get("delta.content"), &ok) + plain(choice.Get("text"), &ok)
-		event.Reasoning = plain(choice.Get("delta.reasoning_content"), &ok)
-		event.Stop = stopReason(plain(choice.Get("finish_reason"), &ok))
-		if plain(choice.Get("delta.refusal"), &ok) != "" {
-			event.Stop = schemas.StopRefusal
+		if err := readDelta(choice, event, &ok); err != nil {
+			return nil, err
 		}
-		choice.Get("delta.tool_calls").ForEach(func(_, call gjson.Result) bool {
-			event.ToolCalls = append(event.ToolCalls, schemas.ToolCallPart{
-				Index: int(call.Get("index").Num), ID: plain(call.Get("id"), &ok),
-				Name: plain(call.Get("function.name"), &ok), Arguments: plain(call.Get("function.arguments"), &ok),
-			})
-			return ok
-		})
 	}
-	if !ok {
+	switch {
+	case !ok:
 		return nil, wire.Shape("a field of an event has another type than it must")
+	case event.Text == "" && event.Reasoning == "" && event.Stop == "" && event.Usage == nil && len(event.ToolCalls) == 0:
+		return nil, nil //nolint:nilnil // it says nothing
 	}
 	return event, nil
+}
+
+func readDelta(choice gjson.Result, event *schemas.Event, ok *bool) error {
+	delta := choice.Get("delta")
+	if content := delta.Get("content"); content.IsArray() {
+		event.Text, event.Reasoning, _ = readParts(content, ok)
+	} else {
+		event.Text = plain(content, ok) + plain(choice.Get("text"), ok)
+	}
+	for _, name := range []string{"reasoning_content", "reasoning"} {
+		if thought := delta.Get(name); thought.Type == gjson.String && event.Reasoning == "" {
+			event.Reasoning = plain(thought, ok)
+		}
+	}
+	word := plain(choice.Get("finish_reason"), ok)
+	if event.Stop = stopReason(word); isBroken(word) {
+		return brokenOff()
+	}
+	if plain(delta.Get("refusal"), ok) != "" {
+		event.Stop = schemas.StopRefusal
+	}
+	each(delta.Get("tool_calls"), func(call gjson.Result) bool { // null where there are none
+		event.ToolCalls = append(event.ToolCalls, schemas.ToolCallPart{
+			Index: int(call.Get("index").Num), ID: plain(call.Get("id"), ok),
+			Name: plain(call.Get("function.name"), ok), Arguments: plain(call.Get("function.arguments"), ok),
+		})
+		return *ok
+	})
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -38,20 +39,19 @@ func (c *Call) Rejected(answer *Answer, code string, why error) error {
 
 // Refused is the failure of a 2xx that holds an error object, as gateways send.
 func (c *Call) Refused(answer *Answer, problem Problem) error {
-	if problem.Status == 0 && !hasKnownWord(problem.Words) {
+	if problem.Status == 0 && !c.knows(problem.Words) {
 		problem.Words = nil
 		problem.Status = http.StatusInternalServerError // it failed on their side, and says no more
 	}
 	return c.refused(answer.Status, nil, problem)
 }
 
-func hasKnownWord(words []string) bool {
-	for _, word := range words {
-		if _, ok := classOfWord(word); ok {
-			return true
-		}
-	}
-	return false
+// knows reports whether one of the words decides by itself.
+func (c *Call) knows(words []string) bool {
+	return slices.ContainsFunc(words, func(word string) bool {
+		_, common := classOfWord(word)
+		return common || slices.ContainsFunc(c.Rules, func(rule Rule) bool { return rule.Status == 0 && strings.EqualFold(rule.Word, word) })
+	})
 }
 
 // refused is the failure of a status that is not 2xx.
