@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -29,9 +28,7 @@ func (a *asker) put(admit, ctx context.Context, q *question) sent {
 		schemas.Message{Role: schemas.RoleUser, Content: "Your answer does not keep to the JSON schema: " + fault.Error() +
 			". Answer again, with the JSON alone."})
 	q.input = schemas.EstimateTokens(q.request.TextLength())
-	if out = a.chain.retry(admit, ctx, q); out.err != nil {
-		return out
-	}
+	out = a.chain.retry(admit, ctx, q)
 	if fault = a.fault(&out); fault != nil {
 		out.err = &schemas.Error{
 			Op: "answer", Class: schemas.Rejected, Code: "invalid_answer", HTTPStatus: out.response.HTTPStatus,
@@ -45,11 +42,8 @@ func (a *asker) put(admit, ctx context.Context, q *question) sent {
 
 // fault is what is wrong with an answer; nil where there is none, or no type is asked for.
 func (a *asker) fault(out *sent) error {
-	if a.options.Question.Answer == nil || out.err != nil {
-		return nil
-	}
-	if err := a.options.Question.Answer.Check(out.response.Text); err != nil {
-		return errors.Join(err) // its own kind means nothing here
+	if answer := a.options.Question.Answer; answer != nil && out.err == nil {
+		return answer.Check(out.response.Text)
 	}
 	return nil
 }

@@ -204,7 +204,7 @@ func (a *Assembly) Add(event *Event, response *Response) {
 		if part.Name != "" {
 			call.Name = part.Name
 		}
-		a.arguments[part.Index].WriteString(part.Arguments)
+		_, _ = a.arguments[part.Index].WriteString(part.Arguments) // never fails
 	}
 	if event.Stop != "" {
 		response.Stop = event.Stop

@@ -2,6 +2,7 @@ package local
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,10 +22,8 @@ func TestProviders(t *testing.T) {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
 			full := config(p, func(field string) string {
-				for _, secret := range p.Secrets {
-					if secret == field {
-						return `"{{secrets/llm/key}}"`
-					}
+				if slices.Contains(p.Secrets, field) {
+					return `"{{secrets/llm/key}}"`
 				}
 				if strings.HasSuffix(field, "_url") || strings.HasSuffix(field, "_base") {
 					return `"http://127.0.0.1:9000/v1"`

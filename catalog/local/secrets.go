@@ -104,7 +104,10 @@ func usable(name, origin, value string) (schemas.Secret, error) {
 	// The private key of a service account is a file of lines, which goes into no header.
 	lines := strings.HasPrefix(value, "{") || strings.HasPrefix(value, "-----BEGIN ")
 	for _, char := range value {
-		if (char < ' ' || char == 0x7f) && !(lines && (char == '\n' || char == '\r' || char == '\t')) {
+		if lines && (char == '\n' || char == '\r' || char == '\t') {
+			continue
+		}
+		if char < ' ' || char == 0x7f {
 			return schemas.Secret{}, failure{
 				text: fmt.Sprintf("secret %s: %s holds a line break or a control character; keep the secret alone", name, origin),
 				kind: schemas.ErrInvalid,

@@ -104,10 +104,7 @@ const maxFaults = 8
 // faults are the innermost faults of a validation, with their places. What would quote the answer is said without.
 func faults(invalid *jsonschema.ValidationError, found []string) []string {
 	if len(invalid.Causes) == 0 && len(found) < maxFaults {
-		place := "answer"
-		for _, step := range invalid.InstanceLocation {
-			place += "." + step
-		}
+		place := strings.Join(append([]string{"answer"}, invalid.InstanceLocation...), ".")
 		return append(found, place+": "+rule(invalid.ErrorKind))
 	}
 	for _, cause := range invalid.Causes {

@@ -11,11 +11,11 @@ import (
 	"github.com/inflowhq/inflow/pipeline/answers"
 )
 
-func node(t testing.TB, text string) *yaml.Node {
-	t.Helper()
+func node(tb testing.TB, text string) *yaml.Node {
+	tb.Helper()
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return document.Content[0]
 }

@@ -34,7 +34,7 @@ func liteLLM(data []byte) (models map[string]entry, version string, ok bool) {
 		}
 		ok = true
 		read := readLiteLLM(fields)
-		if _, err := read.Rates.compile(Rates{}); err != nil || read.Input == "" || name == "sample_spec" {
+		if _, err := read.compile(Rates{}); err != nil || read.Input == "" || name == "sample_spec" {
 			continue
 		}
 		if ours := liteLLMName(provider, name); models[ours].Input == "" {
@@ -59,18 +59,18 @@ func readLiteLLM(fields map[string]json.RawMessage) entry {
 		if match := above.FindStringSubmatch(field); match != nil {
 			thousands, err := strconv.ParseInt(match[2], 10, 32)
 			rates := read.Above[thousands*1000]
-			if err == nil && rates.setLiteLLM(match[1], amount) {
+			if err == nil && setLiteLLM(&rates, match[1], amount) {
 				read.Above[thousands*1000] = rates
 			}
 			continue
 		}
-		if read.setLiteLLM(field, amount) {
+		if setLiteLLM(&read.Rates, field, amount) {
 			continue
 		}
 		for suffix, served := range map[string]string{"_batches": "batch", "_flex": "flex", "_priority": "priority"} {
 			base, is := strings.CutSuffix(field, suffix)
 			rates := read.Tiers[served]
-			if is && rates.setLiteLLM(base, amount) {
+			if is && setLiteLLM(&rates, base, amount) {
 				read.Tiers[served] = rates
 			}
 		}
@@ -79,7 +79,7 @@ func readLiteLLM(fields map[string]json.RawMessage) entry {
 }
 
 // setLiteLLM takes in a field, and reports whether it is one of ours.
-func (r *Rates) setLiteLLM(field string, amount decimal.Decimal) bool {
+func setLiteLLM(r *Rates, field string, amount decimal.Decimal) bool {
 	million := amount.Shift(-perMillion).String()
 	switch field {
 	case "input_cost_per_token":

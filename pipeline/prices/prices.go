@@ -105,7 +105,7 @@ func compile(version string, models map[string]entry) (*Book, error) {
 		listed := models[name]
 		compiled := &price{tiers: make(map[string]rates, len(listed.Tiers))}
 		var err error
-		if compiled.standard, err = listed.Rates.compile(Rates{}); err != nil {
+		if compiled.standard, err = listed.compile(Rates{}); err != nil {
 			return nil, fmt.Errorf("%w: price book: %s: %w", schemas.ErrInvalid, name, err)
 		}
 		for tokens, above := range listed.Above {

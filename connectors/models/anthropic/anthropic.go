@@ -54,28 +54,14 @@ func New(options Options) *wire.Model {
 		"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"inflow"},
 		"Anthropic-Version": {version},
 	}}
-	f.target, f.fault = parseURL(options.BaseURL)
+	base, err := wire.BaseURL(options.BaseURL, "anthropic_api_base", DefaultBaseURL, "anthropic_api_key")
+	f.target, f.fault = base.JoinPath(path), err
 	if options.Model == "" {
 		f.fault = errors.Join(f.fault, fmt.Errorf("%w: the destination names no model: set external_model.name", schemas.ErrInvalid))
 	}
 	return wire.NewModel(wire.ModelOptions{
 		Format: f, Model: options.Model, Client: options.Client, Authorize: wire.Key("X-Api-Key", "", options.APIKey),
 	})
-}
-
-// parseURL reads a base URL and returns where messages go. Its errors do not show it: it may hold a secret.
-func parseURL(base string) (*url.URL, error) {
-	parsed, err := url.Parse(base)
-	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-		return &url.URL{}, fmt.Errorf("%w: the anthropic base URL is no http or https URL; write it like %s", schemas.ErrInvalid, DefaultBaseURL)
-	}
-	if parsed.User != nil || parsed.Fragment != "" {
-		return &url.URL{}, fmt.Errorf("%w: the anthropic base URL holds a user, a password or a fragment; put the key under anthropic_api_key", schemas.ErrInvalid)
-	}
-	if parsed.Path == "" {
-		parsed.Path = "/" // or the joined path is a relative one
-	}
-	return parsed.JoinPath(path), nil
 }
 
 // URL is where messages go.

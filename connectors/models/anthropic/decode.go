@@ -1,18 +1,12 @@
 package anthropic
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
-)
-
-const (
-	usageLimit = 8 << 10 // bytes of a usage object that are kept verbatim
-	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
 )
 
 // Decode reads a message.
@@ -24,10 +18,10 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		return &problem
 	}
 	ok := true
-	if name := plain(root.Get("model"), &ok); name != "" {
+	if name := wire.Plain(root.Get("model"), &ok); name != "" {
 		response.Model = name
 	}
-	response.Stop = stopReason(plain(root.Get("stop_reason"), &ok))
+	response.Stop = stopReason(wire.Plain(root.Get("stop_reason"), &ok))
 	content := root.Get("content")
 	if !ok || content.Exists() && !content.IsArray() && content.Type != gjson.Null {
 		return wire.Shape("a field has another type than it must")
@@ -41,14 +35,14 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		ok = ok && block.IsObject()
 		switch block.Get("type").Str {
 		case "text":
-			text.WriteString(plain(block.Get("text"), &ok))
+			text.WriteString(wire.Plain(block.Get("text"), &ok))
 		case "thinking":
-			reasoning.WriteString(plain(block.Get("thinking"), &ok))
+			reasoning.WriteString(wire.Plain(block.Get("thinking"), &ok))
 		case "tool_use":
 			input := block.Get("input")
 			ok = ok && input.IsObject()
 			response.ToolCalls = append(response.ToolCalls, schemas.ToolCall{
-				ID: plain(block.Get("id"), &ok), Name: plain(block.Get("name"), &ok), Arguments: verbatim(input),
+				ID: wire.Plain(block.Get("id"), &ok), Name: wire.Plain(block.Get("name"), &ok), Arguments: verbatim(input),
 			})
 		}
 	}
@@ -82,12 +76,12 @@ func readUsage(raw gjson.Result) schemas.Usage {
 		return none
 	}
 	ok := true
-	input, output := count(raw.Get("input_tokens"), &ok), count(raw.Get("output_tokens"), &ok)
+	input, output := wire.Count(raw.Get("input_tokens"), &ok), wire.Count(raw.Get("output_tokens"), &ok)
 	counted := schemas.Usage{
-		CacheReadInputTokens:     count(raw.Get("cache_read_input_tokens"), &ok),
-		CacheCreationInputTokens: count(raw.Get("cache_creation_input_tokens"), &ok),
-		OutputReasoningTokens:    count(raw.Get("output_tokens_details.thinking_tokens"), &ok),
-		ServiceTier:              plain(raw.Get("service_tier"), new(bool)), // no reason to doubt the counts
+		CacheReadInputTokens:     wire.Count(raw.Get("cache_read_input_tokens"), &ok),
+		CacheCreationInputTokens: wire.Count(raw.Get("cache_creation_input_tokens"), &ok),
+		OutputReasoningTokens:    wire.Count(raw.Get("output_tokens_details.thinking_tokens"), &ok),
+		ServiceTier:              wire.Plain(raw.Get("service_tier"), new(bool)), // no reason to doubt the counts
 		Basis:                    schemas.BasisProvider,
 	}
 	if !ok || input == nil {
@@ -102,35 +96,8 @@ func readUsage(raw gjson.Result) schemas.Usage {
 		counted.OutputTokens = *output
 	}
 	counted.TotalTokens = counted.InputTokens + counted.OutputTokens
-	if len(raw.Raw) <= usageLimit {
-		counted.Raw = verbatim(raw)
-	}
+	counted.Raw = wire.Verbatim(raw.Raw)
 	return counted
-}
-
-// count is a number of tokens, nil where there is none; what no call can have counted is not ok.
-func count(value gjson.Result, ok *bool) *int64 {
-	if value.Type == gjson.Null { // absent as well
-		return nil
-	}
-	tokens, err := strconv.ParseInt(value.Raw, 10, 64)
-	if err != nil || tokens < 0 || tokens > tokenLimit {
-		*ok = false
-	}
-	return &tokens
-}
-
-// plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
-// body, and is UTF-8 whatever the server sent, for a column of texts takes nothing else.
-func plain(value gjson.Result, ok *bool) string {
-	switch value.Type { //nolint:exhaustive // the others are no text
-	case gjson.String:
-		return strings.Clone(strings.ToValidUTF8(value.Str, "\uFFFD"))
-	case gjson.Null:
-		return ""
-	}
-	*ok = false
-	return ""
 }
 
 // verbatim is the JSON of a value as it came, under the same conditions.

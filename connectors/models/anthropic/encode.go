@@ -169,7 +169,7 @@ func toolUse(call *schemas.ToolCall) (block, error) {
 	if call.Arguments == "" {
 		input = json.RawMessage(`{}`)
 	}
-	if !isObject(input) {
+	if !wire.IsObject(input) {
 		return block{}, errors.New("the arguments of a tool call are no JSON object")
 	}
 	return block{Type: "tool_use", ID: call.ID, Name: call.Name, Input: input}, nil
@@ -232,7 +232,7 @@ func (b *body) addTools(request *schemas.Request, parallel *bool) error {
 		if schema == nil {
 			schema = json.RawMessage(`{"type":"object"}`) // the field is required
 		}
-		if !isObject(schema) {
+		if !wire.IsObject(schema) {
 			fault("the parameters of the tool %s are no JSON object", from.Name)
 		}
 		b.Tools = append(b.Tools, tool{Name: from.Name, Description: from.Description, InputSchema: schema, Strict: from.Strict})
@@ -268,9 +268,4 @@ func (b *body) addTools(request *schemas.Request, parallel *bool) error {
 		b.Choice.DisableParallel = b.Choice.Type != "none"
 	}
 	return errors.Join(faults...)
-}
-
-// isObject reports whether raw is a JSON object.
-func isObject(raw json.RawMessage) bool {
-	return strings.HasPrefix(strings.TrimLeft(string(raw), " \t\r\n"), "{") && json.Valid(raw)
 }

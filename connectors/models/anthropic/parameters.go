@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -101,7 +102,7 @@ func (s *settings) read(request *schemas.Request) (*bool, error) {
 			r.fault(name, "%s", reason)
 		} else if !slices.Contains(known(), name) {
 			r.faults = append(r.faults, fmt.Errorf("%w: request.parameters.%s is no parameter of the anthropic format; did you mean %s?",
-				schemas.ErrInvalid, name, nearest(name, known())))
+				schemas.ErrInvalid, name, wire.Nearest(name, known())))
 		} else if value != nil { // null asks for nothing
 			r.parameter(name, value)
 		}
@@ -166,7 +167,7 @@ func (r *reading) fault(name, text string, values ...any) {
 
 // fraction is a number from 0 to 1, as temperature and top_p are here.
 func (r *reading) fraction(name string, value any) *float64 {
-	number, ok := numberOf(value)
+	number, ok := wire.Number(value)
 	if !ok || !(number >= 0 && number <= 1) { // NaN as well
 		r.fault(name, "it must be a number from 0 to 1")
 		return nil
@@ -175,7 +176,7 @@ func (r *reading) fraction(name string, value any) *float64 {
 }
 
 func (r *reading) whole(name string, value any, least int64) *int64 {
-	number, ok := numberOf(value)
+	number, ok := wire.Number(value)
 	if !ok || number != math.Trunc(number) || number < float64(least) || number > math.MaxInt32 {
 		r.fault(name, "it must be a whole number from %d", least)
 		return nil
@@ -251,7 +252,7 @@ func (r *reading) output() *output {
 }
 
 func (r *reading) format(what string, raw json.RawMessage) {
-	if !isObject(raw) {
+	if !wire.IsObject(raw) {
 		r.faults = append(r.faults, fmt.Errorf("%w: the schema of %s is no JSON object", schemas.ErrInvalid, what))
 		return
 	}
@@ -323,44 +324,4 @@ func (r *reading) thoughts() {
 	if budget != nil && *budget >= r.into.MaxTokens {
 		r.fault("thinking.budget_tokens", "it must be less than max_tokens, which is %d", r.into.MaxTokens)
 	}
-}
-
-func numberOf(value any) (float64, bool) {
-	switch number := value.(type) {
-	case int:
-		return float64(number), true
-	case int64:
-		return float64(number), true
-	case float64:
-		return number, true
-	}
-	return 0, false
-}
-
-// nearest is the known name that takes the fewest edits.
-func nearest(name string, known []string) string {
-	const longest = 64 // an absurd name must not cost a quadratic table
-	name = name[:min(len(name), longest)]
-	return slices.MinFunc(known, func(a, b string) int { return edits(name, a) - edits(name, b) })
-}
-
-// edits is the Levenshtein distance.
-func edits(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
 }

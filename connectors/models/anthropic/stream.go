@@ -71,7 +71,7 @@ func (s *stream) read(data []byte) (*schemas.Event, error) {
 	event := &schemas.Event{}
 	switch root.Get("type").Str {
 	case "message_start":
-		event.Model = plain(root.Get("message.model"), &ok)
+		event.Model = wire.Plain(root.Get("message.model"), &ok)
 		event.Usage = s.count(root.Get("message.usage"))
 	case "content_block_start":
 		s.start(event, root.Get("content_block"), &ok)
@@ -80,7 +80,7 @@ func (s *stream) read(data []byte) (*schemas.Event, error) {
 	case "content_block_stop":
 		s.stop(event)
 	case "message_delta":
-		event.Stop = stopReason(plain(root.Get("delta.stop_reason"), &ok))
+		event.Stop = stopReason(wire.Plain(root.Get("delta.stop_reason"), &ok))
 		if event.Usage = s.count(root.Get("usage")); event.Usage != nil {
 			s.final = true
 		}
@@ -108,12 +108,12 @@ func (s *stream) start(event *schemas.Event, block gjson.Result, ok *bool) {
 	s.open = false
 	switch block.Get("type").Str {
 	case "text":
-		event.Text = plain(block.Get("text"), ok)
+		event.Text = wire.Plain(block.Get("text"), ok)
 	case "thinking":
-		event.Reasoning = plain(block.Get("thinking"), ok)
+		event.Reasoning = wire.Plain(block.Get("thinking"), ok)
 	case "tool_use":
 		event.ToolCalls = []schemas.ToolCallPart{{
-			Index: s.calls, ID: plain(block.Get("id"), ok), Name: plain(block.Get("name"), ok),
+			Index: s.calls, ID: wire.Plain(block.Get("id"), ok), Name: wire.Plain(block.Get("name"), ok),
 		}}
 		s.calls++
 		s.open, s.input = true, "{}"
@@ -126,11 +126,11 @@ func (s *stream) start(event *schemas.Event, block gjson.Result, ok *bool) {
 func (s *stream) delta(event *schemas.Event, delta gjson.Result, ok *bool) {
 	switch delta.Get("type").Str {
 	case "text_delta":
-		event.Text = plain(delta.Get("text"), ok)
+		event.Text = wire.Plain(delta.Get("text"), ok)
 	case "thinking_delta":
-		event.Reasoning = plain(delta.Get("thinking"), ok)
+		event.Reasoning = wire.Plain(delta.Get("thinking"), ok)
 	case "input_json_delta":
-		arguments := plain(delta.Get("partial_json"), ok)
+		arguments := wire.Plain(delta.Get("partial_json"), ok)
 		if arguments == "" || !s.open { // the input of a tool that runs at Anthropic is none of ours
 			return
 		}
@@ -150,7 +150,7 @@ func (s *stream) stop(event *schemas.Event) {
 // count takes in a usage object: the whole of it comes first, and in the end what has changed since, in sums so far.
 // One object is made of the two, as an answer that is not streamed has it.
 func (s *stream) count(raw gjson.Result) *schemas.Usage {
-	if !raw.IsObject() || len(raw.Raw) > usageLimit {
+	if !raw.IsObject() || wire.Verbatim(raw.Raw) == "" {
 		return nil
 	}
 	if s.began == "" {

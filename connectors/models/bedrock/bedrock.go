@@ -76,19 +76,8 @@ func baseURL(options Options) (*url.URL, error) {
 		}
 		options.BaseURL = "https://bedrock-runtime." + options.Region + ".amazonaws.com"
 	}
-	parsed, err := url.Parse(options.BaseURL)
-	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-		return &url.URL{}, errors.Join(fault, fmt.Errorf(
-			"%w: bedrock_api_base is no http or https URL; write it like https://bedrock-runtime.us-east-1.amazonaws.com", schemas.ErrInvalid))
-	}
-	if parsed.User != nil || parsed.Fragment != "" {
-		return &url.URL{}, errors.Join(fault, fmt.Errorf(
-			"%w: bedrock_api_base holds a user, a password or a fragment; put the keys under aws_access_key_id and aws_secret_access_key", schemas.ErrInvalid))
-	}
-	if parsed.Path == "" {
-		parsed.Path = "/" // or what is joined to it would be no absolute path
-	}
-	return parsed, fault
+	parsed, err := wire.BaseURL(options.BaseURL, "bedrock_api_base", "https://bedrock-runtime.us-east-1.amazonaws.com", "aws_secret_access_key")
+	return parsed, errors.Join(fault, err)
 }
 
 // checkKeys refuses halves of a key, with which the machine's own credentials would be taken instead.

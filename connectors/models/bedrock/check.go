@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -25,7 +26,7 @@ func invalid(format string, arguments ...any) error {
 
 // checkFormat: one answer keeps to one schema.
 func checkFormat(request *schemas.Request, parameters *encodedParameters) error {
-	if request.Format != nil && !isObject(request.Format.Schema) {
+	if request.Format != nil && !wire.IsObject(request.Format.Schema) {
 		return invalid("the format's schema is no JSON object")
 	}
 	if request.Format != nil && parameters != nil && parameters.formatted {
@@ -43,7 +44,7 @@ func checkTools(request *schemas.Request) []error {
 		if !name.MatchString(request.Tools[i].Name) {
 			faults = append(faults, invalid("the tool name %.80q: bedrock takes 1 to 64 letters, digits, _ and -", request.Tools[i].Name))
 		}
-		if schema := request.Tools[i].Parameters; len(schema) > 0 && !isObject(schema) {
+		if schema := request.Tools[i].Parameters; len(schema) > 0 && !wire.IsObject(schema) {
 			faults = append(faults, invalid("the parameters of the tool %.80q are no JSON Schema", request.Tools[i].Name))
 		}
 	}
@@ -103,7 +104,7 @@ func checkToolTurn(message *schemas.Message) []error {
 		if !id.MatchString(call.ID) {
 			faults = append(faults, invalid("the id %.80q of a tool call: bedrock takes 1 to 64 letters, digits and _.:-", call.ID))
 		}
-		if call.Arguments != "" && !isObject([]byte(call.Arguments)) {
+		if call.Arguments != "" && !wire.IsObject([]byte(call.Arguments)) {
 			faults = append(faults, invalid("the arguments of a call of the tool %.80q are no JSON object", call.Name))
 		}
 	}

@@ -1,7 +1,6 @@
 package bedrock
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -10,17 +9,12 @@ import (
 	"github.com/inflowhq/inflow/schemas"
 )
 
-const (
-	usageLimit = 8 << 10 // bytes of a usage object that are kept verbatim
-	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
-)
-
 // Decode reads the answer of Converse.
 func (*format) Decode(body []byte, response *schemas.Response) error {
 	whole := gjson.ParseBytes(body)
 	response.Usage = readUsage(whole, false)
 	ok := true
-	if name := plain(whole.Get("trace.promptRouter.invokedModelId"), &ok); name != "" {
+	if name := wire.Plain(whole.Get("trace.promptRouter.invokedModelId"), &ok); name != "" {
 		response.Model = name // the only model that an answer names: the one that a prompt router chose, and that is paid
 	}
 	content := whole.Get("output.message.content")
@@ -30,24 +24,24 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		}
 		return wire.Shape("there is no message")
 	}
-	stop := plain(whole.Get("stopReason"), &ok)
+	stop := wire.Plain(whole.Get("stopReason"), &ok)
 	var text, reasoning strings.Builder
 	content.ForEach(func(_, block gjson.Result) bool {
 		ok = ok && block.IsObject()
 		block.ForEach(func(key, value gjson.Result) bool {
 			switch key.Str {
 			case "text":
-				text.WriteString(plain(value, &ok))
+				text.WriteString(wire.Plain(value, &ok))
 			case "citationsContent": // the text is divided among what its pieces rest on
 				value.Get("content").ForEach(func(_, piece gjson.Result) bool {
-					text.WriteString(plain(piece.Get("text"), &ok))
+					text.WriteString(wire.Plain(piece.Get("text"), &ok))
 					return ok
 				})
 			case "reasoningContent":
-				reasoning.WriteString(plain(value.Get("reasoningText.text"), &ok))
+				reasoning.WriteString(wire.Plain(value.Get("reasoningText.text"), &ok))
 			case "toolUse":
 				response.ToolCalls = append(response.ToolCalls, schemas.ToolCall{
-					ID: plain(value.Get("toolUseId"), &ok), Name: plain(value.Get("name"), &ok),
+					ID: wire.Plain(value.Get("toolUseId"), &ok), Name: wire.Plain(value.Get("name"), &ok),
 					Arguments: strings.Clone(strings.ToValidUTF8(value.Get("input").Raw, "\uFFFD")),
 				})
 			}
@@ -88,19 +82,6 @@ func malformed(stop string) error {
 	return nil
 }
 
-// plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
-// body, and is UTF-8 whatever the server sent, for a column of texts takes nothing else.
-func plain(value gjson.Result, ok *bool) string {
-	switch value.Type { //nolint:exhaustive // the others are no text
-	case gjson.String:
-		return strings.Clone(strings.ToValidUTF8(value.Str, "\uFFFD"))
-	case gjson.Null:
-		return ""
-	}
-	*ok = false
-	return ""
-}
-
 // readUsage takes the provider's counts from an answer or a stream's last event, or BasisNone where they are absent or
 // cannot be true.
 //
@@ -115,8 +96,8 @@ func readUsage(whole gjson.Result, gross bool) schemas.Usage {
 		return none
 	}
 	ok := true
-	input, output := count(raw.Get("inputTokens"), &ok), count(raw.Get("outputTokens"), &ok)
-	read, written := count(raw.Get("cacheReadInputTokens"), &ok), count(raw.Get("cacheWriteInputTokens"), &ok)
+	input, output := wire.Count(raw.Get("inputTokens"), &ok), wire.Count(raw.Get("outputTokens"), &ok)
+	read, written := wire.Count(raw.Get("cacheReadInputTokens"), &ok), wire.Count(raw.Get("cacheWriteInputTokens"), &ok)
 	if !ok || input == nil {
 		return none
 	}
@@ -139,20 +120,6 @@ func readUsage(whole gjson.Result, gross bool) schemas.Usage {
 	if tier := whole.Get("serviceTier.type").Str; isWord(tier) {
 		counted.ServiceTier = strings.Clone(tier)
 	}
-	if len(raw.Raw) <= usageLimit {
-		counted.Raw = strings.ToValidUTF8(strings.Clone(raw.Raw), "\uFFFD")
-	}
+	counted.Raw = wire.Verbatim(raw.Raw)
 	return counted
-}
-
-// count is a number of tokens, nil where there is none; what no call can have counted is not ok.
-func count(value gjson.Result, ok *bool) *int64 {
-	if value.Type == gjson.Null { // absent as well
-		return nil
-	}
-	tokens, err := strconv.ParseInt(value.Raw, 10, 64)
-	if err != nil || tokens < 0 || tokens > tokenLimit {
-		*ok = false
-	}
-	return &tokens
 }

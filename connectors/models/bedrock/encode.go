@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -95,7 +94,7 @@ func appendMessages(body []byte, messages []schemas.Message) []byte {
 			if open != "" {
 				body = append(body, `]},`...)
 			}
-			body = append(appendString(append(body, `{"role":`...), role), `,"content":[`...)
+			body = append(wire.AppendString(append(body, `{"role":`...), role), `,"content":[`...)
 			open = role
 		}
 		body = appendBlocks(body, message, names)
@@ -108,7 +107,7 @@ func appendMessages(body []byte, messages []schemas.Message) []byte {
 
 func appendBlocks(body []byte, message *schemas.Message, names documentNames) []byte {
 	if message.Role == schemas.RoleTool {
-		body = appendString(append(body, `{"toolResult":{"toolUseId":`...), message.ToolCallID)
+		body = wire.AppendString(append(body, `{"toolResult":{"toolUseId":`...), message.ToolCallID)
 		body = append(body, `,"content":[`...)
 		body, _ = appendContent(body, message, names)
 		return append(body, `]}}`...)
@@ -120,15 +119,15 @@ func appendBlocks(body []byte, message *schemas.Message, names documentNames) []
 			body = append(body, ',')
 		}
 		written = true
-		body = appendString(append(body, `{"toolUse":{"toolUseId":`...), call.ID)
-		body = append(appendString(append(body, `,"name":`...), call.Name), `,"input":`...)
+		body = wire.AppendString(append(body, `{"toolUse":{"toolUseId":`...), call.ID)
+		body = append(wire.AppendString(append(body, `,"name":`...), call.Name), `,"input":`...)
 		switch {
 		case call.Arguments == "":
 			body = append(body, `{}`...)
 		case json.Valid([]byte(call.Arguments)):
 			body = append(body, strings.ToValidUTF8(call.Arguments, "\uFFFD")...)
 		default: // no input to any tool, which the provider says of this row
-			body = appendString(body, call.Arguments)
+			body = wire.AppendString(body, call.Arguments)
 		}
 		body = append(body, `}}`...)
 	}
@@ -149,7 +148,7 @@ func appendContent(body []byte, message *schemas.Message, names documentNames) (
 			body = append(body, ',')
 		}
 		written = true
-		body = append(appendString(append(body, `{"text":`...), text), '}')
+		body = append(wire.AppendString(append(body, `{"text":`...), text), '}')
 	}
 	if message.Parts == nil {
 		text(message.Content)
@@ -179,13 +178,13 @@ func appendMedia(body []byte, media *schemas.Media, names documentNames) []byte 
 	case schemas.MediaAudio:
 		body = append(body, `{"audio":{"format":`...)
 	case schemas.MediaFile:
-		body = append(appendString(append(body, `{"document":{"name":`...), names.add(media.Name)), `,"format":`...)
+		body = append(wire.AppendString(append(body, `{"document":{"name":`...), names.add(media.Name)), `,"format":`...)
 	case schemas.MediaImage:
 		body = append(body, `{"image":{"format":`...)
 	}
-	body = append(appendString(body, kind), `,"source":{`...)
+	body = append(wire.AppendString(body, kind), `,"source":{`...)
 	if media.URL != "" {
-		return append(appendString(append(body, `"s3Location":{"uri":`...), media.URL), `}}}}`...)
+		return append(wire.AppendString(append(body, `"s3Location":{"uri":`...), media.URL), `}}}}`...)
 	}
 	body = append(body, `"bytes":"`...)
 	return append(base64.StdEncoding.AppendEncode(body, media.Data), `"}}}`...)
@@ -260,7 +259,7 @@ func appendSystem(body []byte, messages []schemas.Message) []byte {
 			body = append(body, `,"system":[`...)
 		}
 		open = true
-		body = append(appendString(append(body, `{"text":`...), text), '}')
+		body = append(wire.AppendString(append(body, `{"text":`...), text), '}')
 	}
 	for i := range messages {
 		message := &messages[i]
@@ -292,9 +291,9 @@ func appendTools(body []byte, request *schemas.Request) []byte {
 		if i > 0 {
 			body = append(body, ',')
 		}
-		body = appendString(append(body, `{"toolSpec":{"name":`...), tool.Name)
+		body = wire.AppendString(append(body, `{"toolSpec":{"name":`...), tool.Name)
 		if tool.Description != "" {
-			body = appendString(append(body, `,"description":`...), tool.Description)
+			body = wire.AppendString(append(body, `,"description":`...), tool.Description)
 		}
 		body = append(body, `,"inputSchema":{"json":`...)
 		if len(tool.Parameters) > 0 {
@@ -316,7 +315,7 @@ func appendTools(body []byte, request *schemas.Request) []byte {
 	case schemas.ToolChoiceRequired:
 		body = append(body, `,"toolChoice":{"any":{}}`...)
 	default:
-		body = append(appendString(append(body, `,"toolChoice":{"tool":{"name":`...), string(request.ToolChoice)), `}}`...)
+		body = append(wire.AppendString(append(body, `,"toolChoice":{"tool":{"name":`...), string(request.ToolChoice)), `}}`...)
 	}
 	return append(body, '}')
 }
@@ -333,52 +332,12 @@ func hasToolTurns(request *schemas.Request) bool {
 // appendFormat writes what the answer must look like. Converse takes the schema as a text.
 func appendFormat(body []byte, name, description, schema string) []byte {
 	body = append(body, `,"outputConfig":{"textFormat":{"type":"json_schema","structure":{"jsonSchema":{"schema":`...)
-	body = appendString(body, schema)
+	body = wire.AppendString(body, schema)
 	if name != "" {
-		body = appendString(append(body, `,"name":`...), name)
+		body = wire.AppendString(append(body, `,"name":`...), name)
 	}
 	if description != "" {
-		body = appendString(append(body, `,"description":`...), description)
+		body = wire.AppendString(append(body, `,"description":`...), description)
 	}
 	return append(body, `}}}}`...)
-}
-
-// appendString appends text as a JSON string (RFC 8259 §7). What is not UTF-8 becomes U+FFFD, one a byte, as
-// encoding/json has it: a provider rejects the whole body for a single bad byte.
-func appendString(body []byte, text string) []byte {
-	const hex = "0123456789abcdef"
-	body = append(body, '"')
-	start := 0
-	for i := 0; i < len(text); {
-		char := text[i]
-		if char >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(text[i:])
-			if r == utf8.RuneError && size == 1 {
-				body = append(append(body, text[start:i]...), "\uFFFD"...)
-				start = i + size
-			}
-			i += size
-			continue
-		}
-		if char >= ' ' && char != '"' && char != '\\' {
-			i++
-			continue
-		}
-		body = append(body, text[start:i]...)
-		switch char {
-		case '"', '\\':
-			body = append(body, '\\', char)
-		case '\n':
-			body = append(body, '\\', 'n')
-		case '\r':
-			body = append(body, '\\', 'r')
-		case '\t':
-			body = append(body, '\\', 't')
-		default:
-			body = append(body, '\\', 'u', '0', '0', hex[char>>4], hex[char&15])
-		}
-		i++
-		start = i
-	}
-	return append(append(body, text[start:]...), '"')
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -91,7 +92,7 @@ func encodeParameters(parameters map[string]any) (*encodedParameters, error) {
 			const longest = 64 // an absurd name must not fill the log, nor cost a quadratic table
 			short := name[:min(len(name), longest)]
 			t.faults = append(t.faults, fmt.Errorf("%w: request.parameters.%s is no parameter of bedrock; did you mean %s?",
-				schemas.ErrInvalid, short, nearest(short)))
+				schemas.ErrInvalid, short, wire.Nearest(short, known())))
 		}
 	}
 	t.maxTokens()
@@ -198,7 +199,7 @@ func (t *translation) stop() {
 		if i > 0 {
 			t.config = append(t.config, ',')
 		}
-		t.config = appendString(t.config, text)
+		t.config = wire.AppendString(t.config, text)
 	}
 	t.config = append(t.config, ']')
 }
@@ -270,7 +271,7 @@ func (t *translation) serviceTier() {
 		t.fault("service_tier", "Bedrock has default, flex, priority and reserved")
 		return
 	}
-	t.rest = append(appendString(append(t.rest, `,"serviceTier":{"type":`...), tier), '}')
+	t.rest = append(wire.AppendString(append(t.rest, `,"serviceTier":{"type":`...), tier), '}')
 }
 
 // responseFormat takes OpenAI's way to name a schema. Converse has no mode for JSON of any shape.
@@ -328,36 +329,4 @@ func marshal(value any) ([]byte, error) {
 		return nil, err //nolint:wrapcheck // the caller says what was to be written
 	}
 	return bytes.TrimSpace(buffer.Bytes()), nil
-}
-
-// isObject reports whether text is a JSON object.
-func isObject(text []byte) bool {
-	text = bytes.TrimSpace(text)
-	return len(text) > 0 && text[0] == '{' && json.Valid(text)
-}
-
-// nearest is the known name that takes the fewest edits.
-func nearest(name string) string {
-	return slices.MinFunc(known(), func(a, b string) int { return edits(name, a) - edits(name, b) })
-}
-
-// edits is the Levenshtein distance.
-func edits(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
 }

@@ -133,11 +133,11 @@ func (r *streamReader) read(kind string, payload gjson.Result) (*schemas.Event, 
 			event = &schemas.Event{ToolCalls: []schemas.ToolCallPart{{Index: call.index, Arguments: "{}"}}}
 		}
 	case "messageStop":
-		r.stopped, r.stop = true, plain(payload.Get("stopReason"), &ok)
+		r.stopped, r.stop = true, wire.Plain(payload.Get("stopReason"), &ok)
 		event = &schemas.Event{Stop: stopReason(r.stop)}
 	case "metadata":
 		r.metered = true
-		event = &schemas.Event{Model: plain(payload.Get("trace.promptRouter.invokedModelId"), &ok)}
+		event = &schemas.Event{Model: wire.Plain(payload.Get("trace.promptRouter.invokedModelId"), &ok)}
 		if counted := readUsage(payload, r.gross); counted.Basis != schemas.BasisNone {
 			event.Usage = &counted
 		}
@@ -159,16 +159,16 @@ func (r *streamReader) start(payload gjson.Result, ok *bool) *schemas.Event {
 	call := &streamedCall{index: len(r.calls)}
 	r.calls[payload.Get("contentBlockIndex").Int()] = call
 	return &schemas.Event{ToolCalls: []schemas.ToolCallPart{{
-		Index: call.index, ID: plain(use.Get("toolUseId"), ok), Name: plain(use.Get("name"), ok),
+		Index: call.index, ID: wire.Plain(use.Get("toolUseId"), ok), Name: wire.Plain(use.Get("name"), ok),
 	}}}
 }
 
 func (r *streamReader) delta(payload gjson.Result, ok *bool) *schemas.Event {
 	delta := payload.Get("delta")
 	event := &schemas.Event{
-		Text: plain(delta.Get("text"), ok), Reasoning: plain(delta.Get("reasoningContent.text"), ok),
+		Text: wire.Plain(delta.Get("text"), ok), Reasoning: wire.Plain(delta.Get("reasoningContent.text"), ok),
 	}
-	if input := plain(delta.Get("toolUse.input"), ok); input != "" {
+	if input := wire.Plain(delta.Get("toolUse.input"), ok); input != "" {
 		call := r.calls[payload.Get("contentBlockIndex").Int()]
 		if call == nil {
 			*ok = false // a piece of a call that did not begin

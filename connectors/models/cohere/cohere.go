@@ -52,7 +52,7 @@ func New(options Options) *wire.Model {
 	f := &format{model: options.Model, rules: rules(), header: http.Header{
 		"Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"inflow"},
 	}}
-	f.base, f.fault = parseURL(options.BaseURL)
+	f.base, f.fault = wire.BaseURL(options.BaseURL, "cohere_api_base", DefaultBaseURL, "cohere_api_key")
 	if options.Model == "" {
 		f.fault = errors.Join(f.fault, fmt.Errorf("%w: the destination names no model: set external_model.name", schemas.ErrInvalid))
 	}
@@ -60,21 +60,6 @@ func New(options Options) *wire.Model {
 		Format: f, Model: options.Model, Client: options.Client,
 		Authorize: wire.Key("Authorization", "Bearer ", options.APIKey),
 	})
-}
-
-// parseURL reads a base URL. Its errors do not show it: it may hold a secret.
-func parseURL(base string) (*url.URL, error) {
-	parsed, err := url.Parse(base)
-	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-		return &url.URL{}, fmt.Errorf("%w: cohere_api_base is no http or https URL; write it like %s", schemas.ErrInvalid, DefaultBaseURL)
-	}
-	if parsed.User != nil || parsed.Fragment != "" {
-		return &url.URL{}, fmt.Errorf("%w: cohere_api_base holds a user, a password or a fragment; put the key under cohere_api_key", schemas.ErrInvalid)
-	}
-	if parsed.Path == "" {
-		parsed.Path = "/" // or a path that is joined to it is a relative one
-	}
-	return parsed, nil
 }
 
 // URL is where chats go.

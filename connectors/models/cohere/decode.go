@@ -1,20 +1,13 @@
 package cohere
 
 import (
-	"math"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
-)
-
-const (
-	usageLimit = 8 << 10 // bytes of a usage object that are kept verbatim
-	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
 )
 
 // Decode reads a chat's answer or embeddings; which of them, the body says. Neither names the model.
@@ -28,7 +21,7 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		return nil
 	}
 	response.Usage = readUsage(root.Get("usage"))
-	word := plain(root.Get("finish_reason"), &ok)
+	word := wire.Plain(root.Get("finish_reason"), &ok)
 	if problem := broken(word, ""); problem != nil {
 		return problem
 	}
@@ -42,21 +35,21 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 		return wire.Shape("there is no content")
 	}
 	var text, reasoning strings.Builder
-	reasoning.WriteString(plain(said.Get("tool_plan"), &ok)) // what the model means to do with the tools
+	reasoning.WriteString(wire.Plain(said.Get("tool_plan"), &ok)) // what the model means to do with the tools
 	for _, block := range content.Array() {
 		ok = ok && block.IsObject()
 		switch block.Get("type").Str {
 		case "text":
-			text.WriteString(plain(block.Get("text"), &ok))
+			text.WriteString(wire.Plain(block.Get("text"), &ok))
 		case "thinking":
-			reasoning.WriteString(plain(block.Get("thinking"), &ok))
+			reasoning.WriteString(wire.Plain(block.Get("thinking"), &ok))
 		}
 	}
 	for _, call := range calls.Array() {
 		ok = ok && call.IsObject()
 		response.ToolCalls = append(response.ToolCalls, schemas.ToolCall{
-			ID: plain(call.Get("id"), &ok), Name: plain(call.Get("function.name"), &ok),
-			Arguments: plain(call.Get("function.arguments"), &ok),
+			ID: wire.Plain(call.Get("id"), &ok), Name: wire.Plain(call.Get("function.name"), &ok),
+			Arguments: wire.Plain(call.Get("function.arguments"), &ok),
 		})
 	}
 	response.Text, response.Reasoning = text.String(), reasoning.String()
@@ -122,13 +115,13 @@ func readUsage(raw gjson.Result) schemas.Usage {
 	}
 	ok := true
 	units := raw.Get("billed_units")
-	input := count(units.Get("input_tokens"), &ok)
+	input := wire.Count(units.Get("input_tokens"), &ok)
 	if input == nil {
 		units = raw.Get("tokens")
-		input = count(units.Get("input_tokens"), &ok)
+		input = wire.Count(units.Get("input_tokens"), &ok)
 	}
-	output := count(units.Get("output_tokens"), &ok)
-	cached := count(raw.Get("cached_tokens"), &ok)
+	output := wire.Count(units.Get("output_tokens"), &ok)
+	cached := wire.Count(raw.Get("cached_tokens"), &ok)
 	if !ok || input == nil {
 		return none
 	}
@@ -137,36 +130,6 @@ func readUsage(raw gjson.Result) schemas.Usage {
 		counted.OutputTokens = *output
 	}
 	counted.TotalTokens = counted.InputTokens + counted.OutputTokens
-	if len(raw.Raw) <= usageLimit {
-		counted.Raw = strings.Clone(strings.ToValidUTF8(raw.Raw, "\uFFFD"))
-	}
+	counted.Raw = wire.Verbatim(raw.Raw)
 	return counted
-}
-
-// count is a number of tokens, nil where there is none; what no call can have counted is not ok. The API has them as
-// doubles: 5.0 is five.
-func count(value gjson.Result, ok *bool) *int64 {
-	if value.Type == gjson.Null { // absent as well
-		return nil
-	}
-	number, err := strconv.ParseFloat(value.Raw, 64)
-	if err != nil || number != math.Trunc(number) || number < 0 || number > tokenLimit {
-		*ok = false
-		return nil
-	}
-	tokens := int64(number)
-	return &tokens
-}
-
-// plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
-// body, and is UTF-8 whatever the server sent, for a column of texts takes nothing else.
-func plain(value gjson.Result, ok *bool) string {
-	switch value.Type { //nolint:exhaustive // the others are no text
-	case gjson.String:
-		return strings.Clone(strings.ToValidUTF8(value.Str, "\uFFFD"))
-	case gjson.Null:
-		return ""
-	}
-	*ok = false
-	return ""
 }

@@ -246,7 +246,7 @@ func (b *chatBody) addTools(request *schemas.Request) error {
 		if schema == nil {
 			schema = json.RawMessage(`{"type":"object","properties":{}}`) // the field is required
 		}
-		if !isObject(schema) {
+		if !wire.IsObject(schema) {
 			fault("the parameters of the tool %s are no JSON object", from.Name)
 		}
 		if from.Strict {
@@ -277,9 +277,4 @@ func (b *chatBody) addTools(request *schemas.Request) error {
 		fault("request.parameters.safety_mode: Cohere has none beside tools; remove it")
 	}
 	return errors.Join(faults...)
-}
-
-// isObject reports whether raw is a JSON object.
-func isObject(raw json.RawMessage) bool {
-	return strings.HasPrefix(strings.TrimLeft(string(raw), " \t\r\n"), "{") && json.Valid(raw)
 }

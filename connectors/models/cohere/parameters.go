@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -106,7 +107,7 @@ func (r *reading) each(request *schemas.Request, read func(name string, value an
 			r.fault(name, "%s", reason)
 		case !slices.Contains(names, name):
 			r.faults = append(r.faults, fmt.Errorf("%w: request.parameters.%s is no such parameter of the cohere format; did you mean %s?",
-				schemas.ErrInvalid, name, nearest(name, names)))
+				schemas.ErrInvalid, name, wire.Nearest(name, names)))
 		case value != nil: // null asks for nothing
 			read(name, value)
 		}
@@ -200,7 +201,7 @@ func (r *reading) fault(name, text string, values ...any) {
 }
 
 func (r *reading) number(name string, value any, least, most float64) *float64 {
-	number, ok := numberOf(value)
+	number, ok := wire.Number(value)
 	if !ok || !(number >= least && number <= most) { // NaN as well
 		if most == math.MaxFloat64 {
 			r.fault(name, "it must be a number from %v", least)
@@ -213,7 +214,7 @@ func (r *reading) number(name string, value any, least, most float64) *float64 {
 }
 
 func (r *reading) whole(name string, value any, least, most int64) *int64 {
-	number, ok := numberOf(value)
+	number, ok := wire.Number(value)
 	if !ok || number != math.Trunc(number) || number < float64(least) || number > float64(most) {
 		r.fault(name, "it must be a whole number from %d to %d", least, most)
 		return nil
@@ -272,7 +273,7 @@ func (r *reading) thinking(name string, value any) any {
 }
 
 func (r *reading) schema(what string, raw json.RawMessage) *responseFormat {
-	if !isObject(raw) {
+	if !wire.IsObject(raw) {
 		r.faults = append(r.faults, fmt.Errorf("%w: the schema of %s is no JSON object", schemas.ErrInvalid, what))
 		return nil
 	}
@@ -297,44 +298,4 @@ func (r *reading) format(name string, value any) *responseFormat {
 	}
 	r.fault(name, "it must be an object whose type is text, json_object or json_schema")
 	return nil
-}
-
-func numberOf(value any) (float64, bool) {
-	switch number := value.(type) {
-	case int:
-		return float64(number), true
-	case int64:
-		return float64(number), true
-	case float64:
-		return number, true
-	}
-	return 0, false
-}
-
-// nearest is the known name that takes the fewest edits.
-func nearest(name string, known []string) string {
-	const longest = 64 // an absurd name must not cost a quadratic table
-	name = name[:min(len(name), longest)]
-	return slices.MinFunc(known, func(a, b string) int { return edits(name, a) - edits(name, b) })
-}
-
-// edits is the Levenshtein distance.
-func edits(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
 }

@@ -52,22 +52,22 @@ func readEvent(data []byte, calls *int) (event *schemas.Event, problem *wire.Pro
 	event = &schemas.Event{}
 	switch root.Get("type").Str {
 	case "content-start", "content-delta":
-		event.Text = plain(said.Get("content.text"), &ok)
-		event.Reasoning = plain(said.Get("content.thinking"), &ok)
+		event.Text = wire.Plain(said.Get("content.text"), &ok)
+		event.Reasoning = wire.Plain(said.Get("content.thinking"), &ok)
 	case "tool-plan-delta":
-		event.Reasoning = plain(said.Get("tool_plan"), &ok)
+		event.Reasoning = wire.Plain(said.Get("tool_plan"), &ok)
 	case "tool-call-start", "tool-call-delta":
 		if root.Get("type").Str == "tool-call-start" {
 			*calls++
 		}
 		call := said.Get("tool_calls") // one, whatever the name says
 		event.ToolCalls = []schemas.ToolCallPart{{
-			Index: *calls - 1, ID: plain(call.Get("id"), &ok),
-			Name: plain(call.Get("function.name"), &ok), Arguments: plain(call.Get("function.arguments"), &ok),
+			Index: *calls - 1, ID: wire.Plain(call.Get("id"), &ok),
+			Name: wire.Plain(call.Get("function.name"), &ok), Arguments: wire.Plain(call.Get("function.arguments"), &ok),
 		}}
 	case "message-end":
 		ended = true
-		word := plain(delta.Get("finish_reason"), &ok)
+		word := wire.Plain(delta.Get("finish_reason"), &ok)
 		event.Stop, problem = stopReason(word), broken(word, delta.Get("error").Str)
 		if counted := readUsage(delta.Get("usage")); counted.Basis != schemas.BasisNone {
 			event.Usage = &counted

@@ -99,19 +99,12 @@ func quirks() openai.Quirks {
 
 // parseWorkspace reads a workspace's URL. Its errors do not show it: it may hold a secret.
 func parseWorkspace(text string) (*url.URL, error) {
-	parsed, err := url.Parse(text)
-	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-		return &url.URL{}, fmt.Errorf("%w: databricks_workspace_url is no http or https URL; write it like https://dbc-a1b2c3d4-e5f6.cloud.databricks.com",
-			schemas.ErrInvalid)
+	const field, key = "databricks_workspace_url", "databricks_api_token"
+	parsed, err := wire.BaseURL(text, field, "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com", key)
+	if err == nil && parsed.RawQuery != "" {
+		return &url.URL{}, fmt.Errorf("%w: %s holds a query; put the token under %s", schemas.ErrInvalid, field, key)
 	}
-	if parsed.User != nil || parsed.Fragment != "" || parsed.RawQuery != "" {
-		return &url.URL{}, fmt.Errorf("%w: databricks_workspace_url holds a user, a query or a fragment; put the token under databricks_api_token",
-			schemas.ErrInvalid)
-	}
-	if parsed.Path == "" { // what is joined to an empty path would not begin with a slash
-		parsed.Path = "/"
-	}
-	return parsed, nil
+	return parsed, err //nolint:wrapcheck // it says all
 }
 
 // object is a map of texts as JSON, in the order of its keys.

@@ -13,11 +13,6 @@ import (
 	"github.com/inflowhq/inflow/schemas"
 )
 
-const (
-	usageLimit = 8 << 10 // bytes of a usage object that are kept verbatim
-	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
-)
-
 // Decode reads generated content or embeddings; which of them, the body says.
 func (*format) Decode(body []byte, response *schemas.Response) error {
 	a := answer{ok: true}
@@ -82,7 +77,7 @@ func (a *answer) read(root gjson.Result) {
 		case "usageMetadata":
 			usage = value
 		case "modelVersion":
-			a.model = plain(value, &a.ok)
+			a.model = wire.Plain(value, &a.ok)
 		case "embeddings":
 			embeddings = value
 		case "predictions":
@@ -105,7 +100,7 @@ func (a *answer) read(root gjson.Result) {
 		}
 		return a.ok
 	})
-	if blocked := feedback.Get("blockReason"); a.candidates == 0 && plain(blocked, &a.ok) != "" {
+	if blocked := feedback.Get("blockReason"); a.candidates == 0 && wire.Plain(blocked, &a.ok) != "" {
 		a.stop, a.finished = schemas.StopContentFilter, true
 	}
 }
@@ -114,7 +109,7 @@ func (a *answer) readCandidate(candidate gjson.Result) {
 	if a.ok = a.ok && candidate.IsObject(); !a.ok {
 		return
 	}
-	if reason := plain(candidate.Get("finishReason"), &a.ok); reason != "" {
+	if reason := wire.Plain(candidate.Get("finishReason"), &a.ok); reason != "" {
 		a.finished = true
 		a.stop, a.broken = stopReason(reason)
 	}
@@ -138,11 +133,11 @@ func (a *answer) readPart(part gjson.Result) {
 		return
 	}
 	if part.Get("thought").Bool() {
-		a.reasoning.WriteString(plain(text, &a.ok))
+		a.reasoning.WriteString(wire.Plain(text, &a.ok))
 		return
 	}
 	a.given = true
-	a.text.WriteString(plain(text, &a.ok))
+	a.text.WriteString(wire.Plain(text, &a.ok))
 }
 
 // readCall reads a call. Where it has no id its place among the calls is one.
@@ -150,7 +145,7 @@ func (a *answer) readCall(call gjson.Result) {
 	if a.ok = call.IsObject(); !a.ok {
 		return
 	}
-	got := schemas.ToolCall{ID: plain(call.Get("id"), &a.ok), Name: plain(call.Get("name"), &a.ok), Arguments: "{}"}
+	got := schemas.ToolCall{ID: wire.Plain(call.Get("id"), &a.ok), Name: wire.Plain(call.Get("name"), &a.ok), Arguments: "{}"}
 	if got.ID == "" {
 		got.ID = "call_" + strconv.Itoa(a.firstCall+len(a.calls))
 	}
@@ -202,19 +197,6 @@ func (a *answer) readVectors(list gjson.Result, path string) {
 	})
 }
 
-// plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
-// body, and is UTF-8 whatever the server sent, for a column of texts takes nothing else.
-func plain(value gjson.Result, ok *bool) string {
-	switch value.Type { //nolint:exhaustive // the others are no text
-	case gjson.String:
-		return strings.Clone(strings.ToValidUTF8(value.Str, "\uFFFD"))
-	case gjson.Null:
-		return ""
-	}
-	*ok = false
-	return ""
-}
-
 // readUsage takes the provider's counts, or BasisNone where they are absent or cannot be true. The prompt's count
 // includes what was cached; the results of Google's own tools are counted beside it, and thoughts beside the candidates.
 func readUsage(raw gjson.Result) schemas.Usage {
@@ -228,15 +210,15 @@ func readUsage(raw gjson.Result) schemas.Usage {
 	raw.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "promptTokenCount":
-			prompt = count(value, &ok)
+			prompt = wire.Count(value, &ok)
 		case "toolUsePromptTokenCount":
-			tools = count(value, &ok)
+			tools = wire.Count(value, &ok)
 		case "cachedContentTokenCount":
-			counted.CacheReadInputTokens = count(value, &ok)
+			counted.CacheReadInputTokens = wire.Count(value, &ok)
 		case "candidatesTokenCount":
-			candidates = count(value, &ok)
+			candidates = wire.Count(value, &ok)
 		case "thoughtsTokenCount":
-			counted.OutputReasoningTokens = count(value, &ok)
+			counted.OutputReasoningTokens = wire.Count(value, &ok)
 		case "promptTokensDetails":
 			counted.InputAudioTokens = audio(value, &ok)
 		case "candidatesTokensDetails":
@@ -252,7 +234,7 @@ func readUsage(raw gjson.Result) schemas.Usage {
 	counted.InputTokens = *prompt + zeroOr(tools)
 	counted.OutputTokens = zeroOr(candidates) + zeroOr(counted.OutputReasoningTokens)
 	counted.TotalTokens = counted.InputTokens + counted.OutputTokens
-	counted.Raw = verbatim(raw.Raw)
+	counted.Raw = wire.Verbatim(raw.Raw)
 	return counted
 }
 
@@ -275,7 +257,7 @@ func audio(details gjson.Result, ok *bool) *int64 {
 	var heard *int64
 	details.ForEach(func(_, detail gjson.Result) bool {
 		if detail.Get("modality").Str == "AUDIO" {
-			heard = count(detail.Get("tokenCount"), ok)
+			heard = wire.Count(detail.Get("tokenCount"), ok)
 		}
 		return *ok
 	})
@@ -288,27 +270,20 @@ func readStatistics(predictions gjson.Result) schemas.Usage {
 	var raw []string
 	predictions.ForEach(func(_, prediction gjson.Result) bool {
 		statistics := prediction.Get("embeddings.statistics")
-		tokens := count(statistics.Get("token_count"), &ok)
+		tokens := wire.Count(statistics.Get("token_count"), &ok)
 		ok = ok && tokens != nil
 		counted.InputTokens += zeroOr(tokens)
 		raw = append(raw, statistics.Raw)
 		return ok
 	})
-	if !ok || len(raw) == 0 || counted.InputTokens > tokenLimit {
+	if !ok || len(raw) == 0 || counted.InputTokens > wire.TokenLimit {
 		return schemas.Usage{Basis: schemas.BasisNone}
 	}
 	counted.TotalTokens = counted.InputTokens
-	if counted.Raw = verbatim(raw[0]); len(raw) > 1 {
-		counted.Raw = verbatim("[" + strings.Join(raw, ",") + "]")
+	if counted.Raw = wire.Verbatim(raw[0]); len(raw) > 1 {
+		counted.Raw = wire.Verbatim("[" + strings.Join(raw, ",") + "]")
 	}
 	return counted
-}
-
-func verbatim(raw string) string {
-	if len(raw) > usageLimit {
-		return ""
-	}
-	return strings.ToValidUTF8(strings.Clone(raw), "\uFFFD")
 }
 
 func zeroOr(number *int64) int64 {
@@ -316,18 +291,4 @@ func zeroOr(number *int64) int64 {
 		return 0
 	}
 	return *number
-}
-
-// count is a number of tokens, nil where there is none; what no call can have counted is not ok. Vertex AI's statistics
-// are floating point numbers.
-func count(value gjson.Result, ok *bool) *int64 {
-	if value.Type == gjson.Null { // absent as well
-		return nil
-	}
-	if value.Type != gjson.Number || value.Num < 0 || value.Num > tokenLimit || value.Num != math.Trunc(value.Num) {
-		*ok = false
-		return nil
-	}
-	tokens := int64(value.Num)
-	return &tokens
 }

@@ -2,12 +2,10 @@ package gemini
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -100,29 +98,16 @@ func (w *writer) fault(text string, of ...any) {
 
 func (w *writer) raw(text string) { w.body = append(w.body, text...) }
 
-func (w *writer) text(name, text string) { w.body = appendString(append(w.body, name...), text) }
+func (w *writer) text(name, text string) { w.body = wire.AppendString(append(w.body, name...), text) }
 
 // object appends JSON of the request's own, which must be an object.
 func (w *writer) object(name, what string, raw []byte) {
-	if !isObject(raw) {
+	if !wire.IsObject(raw) {
 		w.fault("%s is no JSON object", what)
 		return
 	}
 	w.raw(name)
 	w.raw(strings.ToValidUTF8(string(raw), "\uFFFD"))
-}
-
-func isObject(raw []byte) bool {
-	for _, char := range raw {
-		switch char {
-		case ' ', '\t', '\r', '\n':
-			continue
-		case '{':
-			return json.Valid(raw)
-		}
-		return false
-	}
-	return false
 }
 
 func (w *writer) chat() {
@@ -281,7 +266,7 @@ func (w *writer) result(index int) {
 		w.text(`,"id":`, message.ToolCallID)
 	}
 	w.raw(`,"response":`)
-	if raw := []byte(content); isObject(raw) {
+	if raw := []byte(content); wire.IsObject(raw) {
 		w.raw(strings.ToValidUTF8(content, "\uFFFD"))
 	} else { // it must be an object, and "output" is what the API reads as the whole of it
 		w.text(`{"output":`, content)
@@ -432,44 +417,4 @@ func (w *writer) embeddings() string {
 	}
 	w.raw(`}`)
 	return verb
-}
-
-// appendString appends text as a JSON string (RFC 8259 §7). What is not UTF-8 becomes U+FFFD, one a byte, as
-// encoding/json has it: a provider rejects the whole body for a single bad byte.
-func appendString(body []byte, text string) []byte {
-	const hex = "0123456789abcdef"
-	body = append(body, '"')
-	start := 0
-	for i := 0; i < len(text); {
-		char := text[i]
-		if char >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(text[i:])
-			if r == utf8.RuneError && size == 1 {
-				body = append(append(body, text[start:i]...), "\uFFFD"...)
-				start = i + size
-			}
-			i += size
-			continue
-		}
-		if char >= ' ' && char != '"' && char != '\\' {
-			i++
-			continue
-		}
-		body = append(body, text[start:i]...)
-		switch char {
-		case '"', '\\':
-			body = append(body, '\\', char)
-		case '\n':
-			body = append(body, '\\', 'n')
-		case '\r':
-			body = append(body, '\\', 'r')
-		case '\t':
-			body = append(body, '\\', 't')
-		default:
-			body = append(body, '\\', 'u', '0', '0', hex[char>>4], hex[char&15])
-		}
-		i++
-		start = i
-	}
-	return append(append(body, text[start:]...), '"')
 }

@@ -124,17 +124,11 @@ func (f *format) place(base, usual, setting, path string) {
 	if base == "" {
 		base = usual
 	}
-	parsed, err := url.Parse(base)
-	switch {
-	case f.fault != nil: // what is wrong with the parts of the path is told already
-	case err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "":
-		f.fault = fmt.Errorf("%w: %s is no http or https URL; write it like %s", schemas.ErrInvalid, setting, DefaultBaseURL)
-	case parsed.User != nil || parsed.Fragment != "":
-		f.fault = fmt.Errorf("%w: %s holds a user, a password or a fragment; put the key under %s", schemas.ErrInvalid, setting, f.keyField())
-	default:
-		parsed.Path = "/" + strings.TrimPrefix(parsed.Path, "/") // or what is joined to no path is relative
-		f.base = parsed.JoinPath(path)
+	if f.fault != nil { // what is wrong with the parts of the path is told already
+		return
 	}
+	parsed, err := wire.BaseURL(base, setting, DefaultBaseURL, f.keyField())
+	f.base, f.fault = parsed.JoinPath(path), err
 }
 
 func (f *format) keyField() string {

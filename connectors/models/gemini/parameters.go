@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -78,7 +79,7 @@ func (f *format) encode(request *schemas.Request) (*encodedParameters, error) {
 		switch {
 		case !ok:
 			faults = append(faults, fmt.Errorf("%w: request.parameters.%s is no parameter of the gemini format; did you mean %s?",
-				schemas.ErrInvalid, shorten(name), nearest(name, slices.Sorted(maps.Keys(known)))))
+				schemas.ErrInvalid, shorten(name), wire.Nearest(name, slices.Sorted(maps.Keys(known)))))
 		case value != nil: // null is not set
 			if err := translate(&t, value); err != nil {
 				fault(err.Error())
@@ -421,31 +422,4 @@ func shorten(name string) string {
 		return name
 	}
 	return strings.ToValidUTF8(name[:longestName], "") + "…"
-}
-
-// nearest is the known name that takes the fewest edits.
-func nearest(name string, known []string) string {
-	name = name[:min(len(name), longestName)]
-	return slices.MinFunc(known, func(a, b string) int { return edits(name, a) - edits(name, b) })
-}
-
-// edits is the Levenshtein distance.
-func edits(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
 }

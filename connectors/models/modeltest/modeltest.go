@@ -333,10 +333,10 @@ func silent(t *testing.T, err error) {
 	}
 }
 
-func client(t testing.TB) *wire.Client {
-	t.Helper()
+func client(tb testing.TB) *wire.Client {
+	tb.Helper()
 	c := wire.NewClient(wire.ClientOptions{MaxConns: 4, Timeout: 10 * time.Second})
-	t.Cleanup(c.CloseIdleConnections)
+	tb.Cleanup(c.CloseIdleConnections)
 	return c
 }
 
@@ -363,8 +363,8 @@ func compile(t *testing.T, path string) *jsonschema.Schema {
 }
 
 // serve is the strict provider.
-func (p Provider) serve(t testing.TB, schema *jsonschema.Schema, stream bool, recorded Answer) string {
-	t.Helper()
+func (p Provider) serve(tb testing.TB, schema *jsonschema.Schema, stream bool, recorded Answer) string {
+	tb.Helper()
 	path := p.Path
 	if stream && p.StreamPath != "" {
 		path = p.StreamPath
@@ -372,7 +372,7 @@ func (p Provider) serve(t testing.TB, schema *jsonschema.Schema, stream bool, re
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.ContentLength != int64(len(body)) {
-			t.Errorf("%d bytes of %d: %v", len(body), r.ContentLength, err)
+			tb.Errorf("%d bytes of %d: %v", len(body), r.ContentLength, err)
 		}
 		refuse := func(status int, why string) {
 			w.Header().Set("Content-Type", "application/json")
@@ -385,17 +385,17 @@ func (p Provider) serve(t testing.TB, schema *jsonschema.Schema, stream bool, re
 		}
 		switch {
 		case r.Method != http.MethodPost || !strings.HasSuffix(r.URL.EscapedPath(), path) || r.Proto != "HTTP/1.1":
-			t.Errorf("got %s %s %s, want a path that ends with %s", r.Method, r.URL.EscapedPath(), r.Proto, path)
+			tb.Errorf("got %s %s %s, want a path that ends with %s", r.Method, r.URL.EscapedPath(), r.Proto, path)
 			refuse(http.StatusNotFound, "no such path")
 			return
 		case err != nil:
 			if !bytes.Contains(body, []byte("unknown_field")) {
-				t.Errorf("the provider would refuse the request: %v\n%s", err, body)
+				tb.Errorf("the provider would refuse the request: %v\n%s", err, body)
 			}
 			refuse(http.StatusBadRequest, "outside the schema")
 			return
 		case !p.Authorized(r, body):
-			t.Error("the request has no credentials")
+			tb.Error("the request has no credentials")
 			refuse(http.StatusUnauthorized, "no credentials")
 			return
 		}
@@ -418,7 +418,7 @@ func (p Provider) serve(t testing.TB, schema *jsonschema.Schema, stream bool, re
 			panic(http.ErrAbortHandler) // the connection breaks off without its last chunk
 		}
 	}))
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	return server.URL
 }
 

@@ -1,12 +1,10 @@
 package openai
 
 import (
-	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -16,32 +14,6 @@ const benchAnswer = `{"id":"chatcmpl-123","object":"chat.completion","created":1
 	`"message":{"role":"assistant","content":"{\"severity\":\"low\",\"team\":\"billing\",\"confidence\":0.93}","refusal":null},` +
 	`"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":112,"completion_tokens":20,"total_tokens":132,` +
 	`"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}},"system_fingerprint":"fp"}`
-
-func FuzzAppendString(f *testing.F) {
-	for _, seed := range []string{"", "a\"b\\c", "\x00\x1f\x7f", "é😀\u2028", "\xff\xc3(", "\xed\xa0\x80", "\uFFFD", "tail\xc3"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		var got, want string
-		encoded := appendString(nil, text)
-		if err := json.Unmarshal(encoded, &got); err != nil {
-			t.Fatalf("%q: %s: %v", text, encoded, err)
-		}
-		if !utf8.Valid(encoded) { // encoding/json would read it all the same; providers do not
-			t.Fatalf("%q: %q is not UTF-8", text, encoded)
-		}
-		standard, err := json.Marshal(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := json.Unmarshal(standard, &want); err != nil {
-			t.Fatal(err)
-		}
-		if got != want {
-			t.Fatalf("%q became %q, encoding/json has %q", text, got, want)
-		}
-	})
-}
 
 func benchRequest() *schemas.Request {
 	return &schemas.Request{

@@ -30,14 +30,14 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 	gjson.ParseBytes(body).ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "model":
-			if name := plain(value, &a.ok); name != "" {
+			if name := wire.Plain(value, &a.ok); name != "" {
 				response.Model = name
 			}
 		case "usage":
 			response.Usage = readUsage(value)
 		case "service_tier":
 			if value.Type == gjson.String {
-				a.tier = plain(value, &a.ok)
+				a.tier = wire.Plain(value, &a.ok)
 			}
 		case "error":
 			a.failure = value.Exists() && value.Type != gjson.Null
@@ -81,10 +81,10 @@ func (a *answer) readChoice(choice gjson.Result) {
 	choice.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "finish_reason":
-			word := plain(value, &a.ok)
+			word := wire.Plain(value, &a.ok)
 			a.into.Stop, a.broken = stopReason(word), isBroken(word)
 		case "text": // of a completion
-			a.into.Text, a.given = plain(value, &a.ok), value.Type == gjson.String
+			a.into.Text, a.given = wire.Plain(value, &a.ok), value.Type == gjson.String
 		case "message":
 			a.ok = a.ok && (value.IsObject() || value.Type == gjson.Null)
 			value.ForEach(func(key, value gjson.Result) bool {
@@ -92,10 +92,10 @@ func (a *answer) readChoice(choice gjson.Result) {
 				case "content":
 					a.readContent(value)
 				case "refusal":
-					a.refusal = plain(value, &a.ok) != ""
+					a.refusal = wire.Plain(value, &a.ok) != ""
 				case "reasoning_content", "reasoning": // DeepSeek and vLLM; OpenRouter and Groq
 					if value.Type == gjson.String && a.into.Reasoning == "" {
-						a.into.Reasoning += plain(value, &a.ok)
+						a.into.Reasoning += wire.Plain(value, &a.ok)
 					}
 				case "tool_calls":
 					a.readToolCalls(value)
@@ -137,7 +137,7 @@ func brokenOff() error {
 // readContent takes a string, or, from some servers, a list of parts.
 func (a *answer) readContent(content gjson.Result) {
 	if !content.IsArray() {
-		a.into.Text, a.given = plain(content, &a.ok), content.Type == gjson.String
+		a.into.Text, a.given = wire.Plain(content, &a.ok), content.Type == gjson.String
 		return
 	}
 	text, reasoning, given := readParts(content, &a.ok)
@@ -156,15 +156,15 @@ func readParts(content gjson.Result, ok *bool) (text, reasoning string, given bo
 		switch part.Get("type").Str {
 		case "text":
 			given = true
-			texts.WriteString(plain(part.Get("text"), ok))
+			texts.WriteString(wire.Plain(part.Get("text"), ok))
 		case "reasoning":
 			each(part.Get("summary"), func(summary gjson.Result) bool {
-				thoughts.WriteString(plain(summary.Get("text"), ok))
+				thoughts.WriteString(wire.Plain(summary.Get("text"), ok))
 				return *ok
 			})
 		case "thinking":
 			each(part.Get("thinking"), func(thought gjson.Result) bool {
-				thoughts.WriteString(plain(thought.Get("text"), ok))
+				thoughts.WriteString(wire.Plain(thought.Get("text"), ok))
 				return *ok
 			})
 		}
@@ -184,8 +184,8 @@ func (a *answer) readToolCalls(calls gjson.Result) {
 	each(calls, func(call gjson.Result) bool { // null where there are none
 		if a.ok = call.IsObject(); a.ok {
 			a.into.ToolCalls = append(a.into.ToolCalls, schemas.ToolCall{
-				ID: plain(call.Get("id"), &a.ok), Name: plain(call.Get("function.name"), &a.ok),
-				Arguments: plain(call.Get("function.arguments"), &a.ok),
+				ID: wire.Plain(call.Get("id"), &a.ok), Name: wire.Plain(call.Get("function.name"), &a.ok),
+				Arguments: wire.Plain(call.Get("function.arguments"), &a.ok),
 			})
 		}
 		return a.ok
@@ -216,17 +216,4 @@ func (a *answer) readVectors(data gjson.Result) {
 		})
 		a.into.Embeddings[i] = numbers
 	}
-}
-
-// plain is the text of a string, and nothing of null; anything else is not ok. The text does not hold on to the
-// body, and is UTF-8 whatever the server sent, for a column of texts takes nothing else.
-func plain(value gjson.Result, ok *bool) string {
-	switch value.Type { //nolint:exhaustive // the others are no text
-	case gjson.String:
-		return strings.Clone(strings.ToValidUTF8(value.Str, "\uFFFD"))
-	case gjson.Null:
-		return ""
-	}
-	*ok = false
-	return ""
 }

@@ -72,7 +72,7 @@ func NewFormat(dialect Dialect) wire.Format { //nolint:gocritic // it is kept
 	f := &format{dialect: dialect, header: baseHeader()}
 	maps.Copy(f.header, dialect.Header)
 	if dialect.Model != "" {
-		f.prefix = appendString([]byte(`,"model":`), dialect.Model)
+		f.prefix = wire.AppendString([]byte(`,"model":`), dialect.Model)
 	}
 	return f
 }

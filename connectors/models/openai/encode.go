@@ -34,14 +34,14 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 			if i > 0 {
 				body = append(body, ',')
 			}
-			body = appendString(body, input)
+			body = wire.AppendString(body, input)
 		}
 		body = append(body, ']')
 		if !d.NoEncodingFormat {
 			body = append(body, `,"encoding_format":"float"`...)
 		}
 	case schemas.TaskCompletions:
-		body = appendString(append(body, `,"prompt":`...), request.Prompt)
+		body = wire.AppendString(append(body, `,"prompt":`...), request.Prompt)
 	case schemas.TaskChat:
 		fallthrough
 	default:
@@ -49,7 +49,7 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 	}
 	body = append(body, parameters...)
 	if d.IDField != "" && request.ID != "" {
-		body = appendString(append(append(append(body, `,"`...), d.IDField...), `":`...), request.ID)
+		body = wire.AppendString(append(append(append(body, `,"`...), d.IDField...), `":`...), request.ID)
 	}
 	body = append(body, d.Tail...)
 	if stream {
@@ -102,7 +102,7 @@ func (d *Dialect) appendChat(body []byte, request *schemas.Request) []byte {
 	case SchemaNVExt:
 		body = append(append(append(body, `,"nvext":{"guided_json":`...), request.Format.Schema...), '}')
 	case SchemaResponseFormat, SchemaNone:
-		body = appendString(append(body, `,"response_format":{"type":"json_schema","json_schema":{"name":`...), formatName(request.Format))
+		body = wire.AppendString(append(body, `,"response_format":{"type":"json_schema","json_schema":{"name":`...), formatName(request.Format))
 		body = append(append(append(body, `,"schema":`...), request.Format.Schema...), `,"strict":true}}`...)
 	}
 	return body
@@ -117,7 +117,7 @@ func formatName(format *schemas.Format) string {
 }
 
 func appendMessage(body []byte, message *schemas.Message) []byte {
-	body = appendString(append(body, `{"role":`...), message.Role)
+	body = wire.AppendString(append(body, `{"role":`...), message.Role)
 	body = append(body, `,"content":`...)
 	switch {
 	case message.Parts != nil:
@@ -132,7 +132,7 @@ func appendMessage(body []byte, message *schemas.Message) []byte {
 	case message.Content == "" && len(message.ToolCalls) > 0:
 		body = append(body, `null`...)
 	default:
-		body = appendString(body, message.Content)
+		body = wire.AppendString(body, message.Content)
 	}
 	for i, call := range message.ToolCalls {
 		if i == 0 {
@@ -140,15 +140,15 @@ func appendMessage(body []byte, message *schemas.Message) []byte {
 		} else {
 			body = append(body, ',')
 		}
-		body = appendString(append(body, `{"id":`...), call.ID)
-		body = appendString(append(body, `,"type":"function","function":{"name":`...), call.Name)
-		body = append(appendString(append(body, `,"arguments":`...), call.Arguments), `}}`...)
+		body = wire.AppendString(append(body, `{"id":`...), call.ID)
+		body = wire.AppendString(append(body, `,"type":"function","function":{"name":`...), call.Name)
+		body = append(wire.AppendString(append(body, `,"arguments":`...), call.Arguments), `}}`...)
 	}
 	if len(message.ToolCalls) > 0 {
 		body = append(body, ']')
 	}
 	if message.ToolCallID != "" {
-		body = appendString(append(body, `,"tool_call_id":`...), message.ToolCallID)
+		body = wire.AppendString(append(body, `,"tool_call_id":`...), message.ToolCallID)
 	}
 	return append(body, '}')
 }
@@ -156,21 +156,21 @@ func appendMessage(body []byte, message *schemas.Message) []byte {
 func appendPart(body []byte, part *schemas.Part) []byte {
 	media := part.Media
 	if media == nil {
-		return append(appendString(append(body, `{"type":"text","text":`...), part.Text), '}')
+		return append(wire.AppendString(append(body, `{"type":"text","text":`...), part.Text), '}')
 	}
 	switch media.Kind {
 	case schemas.MediaAudio:
 		body = append(body, `{"type":"input_audio","input_audio":{"data":"`...)
 		body = base64.StdEncoding.AppendEncode(body, media.Data)
-		return append(appendString(append(body, `","format":`...), audioFormat(media.MIMEType)), `}}`...)
+		return append(wire.AppendString(append(body, `","format":`...), audioFormat(media.MIMEType)), `}}`...)
 	case schemas.MediaFile:
-		body = appendString(append(body, `{"type":"file","file":{"filename":`...), fileName(media))
+		body = wire.AppendString(append(body, `{"type":"file","file":{"filename":`...), fileName(media))
 		return append(appendDataURL(append(body, `,"file_data":`...), media), `}}`...)
 	case schemas.MediaImage:
 	}
 	body = append(body, `{"type":"image_url","image_url":{"url":`...)
 	if media.URL != "" {
-		return append(appendString(body, media.URL), `}}`...)
+		return append(wire.AppendString(body, media.URL), `}}`...)
 	}
 	return append(appendDataURL(body, media), `}}`...)
 }
@@ -207,9 +207,9 @@ func appendTools(body []byte, request *schemas.Request) []byte {
 		} else {
 			body = append(body, ',')
 		}
-		body = appendString(append(body, `{"type":"function","function":{"name":`...), tool.Name)
+		body = wire.AppendString(append(body, `{"type":"function","function":{"name":`...), tool.Name)
 		if tool.Description != "" {
-			body = appendString(append(body, `,"description":`...), tool.Description)
+			body = wire.AppendString(append(body, `,"description":`...), tool.Description)
 		}
 		if tool.Parameters != nil {
 			body = append(append(body, `,"parameters":`...), tool.Parameters...)
@@ -225,10 +225,10 @@ func appendTools(body []byte, request *schemas.Request) []byte {
 	switch request.ToolChoice {
 	case "":
 	case schemas.ToolChoiceAuto, schemas.ToolChoiceNone, schemas.ToolChoiceRequired:
-		body = appendString(append(body, `,"tool_choice":`...), string(request.ToolChoice))
+		body = wire.AppendString(append(body, `,"tool_choice":`...), string(request.ToolChoice))
 	default:
 		body = append(body, `,"tool_choice":{"type":"function","function":{"name":`...)
-		body = append(appendString(body, string(request.ToolChoice)), `}}`...)
+		body = append(wire.AppendString(body, string(request.ToolChoice)), `}}`...)
 	}
 	return body
 }

@@ -51,7 +51,7 @@ func (o *Options) entraHost() string {
 }
 
 func newEntra(o *Options) *entra {
-	host, _ := parseURL(o.entraHost(), "") // Check says it
+	host, _ := wire.BaseURL(o.entraHost(), "", DefaultBaseURL, "openai_api_key") // Check says it
 	form := url.Values{
 		"grant_type": {"client_credentials"}, "scope": {entraScope},
 		"client_id": {o.EntraClientID}, "client_secret": {o.EntraClientSecret.Reveal()},

@@ -71,31 +71,3 @@ func pick(names []string, own ...[]Parameter) []Parameter {
 	}
 	return picked
 }
-
-// nearest is the known name that takes the fewest edits.
-func nearest(name string, known []Parameter) string {
-	const longest = 64 // an absurd name must not cost a quadratic table
-	name = name[:min(len(name), longest)]
-	return slices.MinFunc(known, func(a, b Parameter) int { return edits(name, a.Name) - edits(name, b.Name) }).Name
-}
-
-// edits is the Levenshtein distance.
-func edits(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			cost := diagonal
-			if from[i] != to[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
-}

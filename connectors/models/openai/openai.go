@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -46,7 +45,7 @@ type Options struct {
 // New returns the model over chat completions. Whether the options can work is what Check tells, and every Invoke.
 func New(options Options) *wire.Model {
 	server, fault := options.complete()
-	base, failure := parseURL(options.BaseURL, options.urlField())
+	base, failure := wire.BaseURL(options.BaseURL, options.urlField(), DefaultBaseURL, "openai_api_key")
 	dialect := Dialect{
 		Name: "openai", Model: options.Model, Quirks: server.Quirks, Rules: server.rules, IDHeader: "X-Client-Request-Id",
 		KeyField: options.keyField(), ModelField: "external_model.name", Header: options.header(),
@@ -109,7 +108,7 @@ func (o *Options) complete() (Server, error) {
 		case !o.APIKey.IsZero():
 			fault("openai_api_key and microsoft_entra_client_secret are both set: keep one")
 		}
-		if _, err := parseURL(o.entraHost(), "the Entra host"); err != nil {
+		if _, err := wire.BaseURL(o.entraHost(), "the Entra host", DefaultBaseURL, "openai_api_key"); err != nil {
 			faults = append(faults, err)
 		}
 	}
@@ -162,21 +161,6 @@ func (o *Options) urlField() string {
 
 // reasoningModel matches the families that refuse max_tokens (platform.openai.com/docs/guides/reasoning).
 func reasoningModel() *regexp.Regexp { return regexp.MustCompile(`^(o[1-9]|gpt-5)`) }
-
-// parseURL reads a base URL. Its errors do not show it: it may hold a secret.
-func parseURL(base, field string) (*url.URL, error) {
-	parsed, err := url.Parse(base)
-	if err != nil || (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Host == "" {
-		return &url.URL{}, fmt.Errorf("%w: %s is no http or https URL; write it like %s", schemas.ErrInvalid, field, DefaultBaseURL)
-	}
-	if parsed.User != nil || parsed.Fragment != "" {
-		return &url.URL{}, fmt.Errorf("%w: %s holds a user, a password or a fragment; put the key where keys go", schemas.ErrInvalid, field)
-	}
-	if parsed.Path == "" { // what is joined to an empty path would not begin with a slash
-		parsed.Path = "/"
-	}
-	return parsed, nil
-}
 
 // isHeaderValue accepts what OpenAI documents for the request's ID: ASCII, at most 512 characters.
 func isHeaderValue(id string) bool {

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -134,6 +135,14 @@ func (d *Dialect) renamed(name string) string {
 	return name
 }
 
+func namesOf(parameters []Parameter) []string {
+	names := make([]string, 0, len(parameters))
+	for _, each := range parameters {
+		names = append(names, each.Name)
+	}
+	return names
+}
+
 // unknown says what to do about a parameter that the server has not got.
 func (d *Dialect) unknown(task schemas.Task, known []Parameter, name string) error {
 	if slices.ContainsFunc(standard(task), func(p Parameter) bool { return p.Name == name }) {
@@ -144,7 +153,7 @@ func (d *Dialect) unknown(task schemas.Task, known []Parameter, name string) err
 		hint = " What only the server knows goes under extra_body"
 	}
 	return fmt.Errorf("%w: request.parameters.%s is no %s parameter; did you mean %s?%s",
-		schemas.ErrInvalid, shown(name), what(task), nearest(name, known), hint)
+		schemas.ErrInvalid, shown(name), what(task), wire.Nearest(name, namesOf(known)), hint)
 }
 
 // refusal says why a parameter that exists cannot be set; empty where it can.
@@ -233,7 +242,7 @@ func appendField(body []byte, name string, value any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: request.parameters.%s cannot be written as JSON: %w", schemas.ErrInvalid, shown(name), err)
 	}
-	body = append(appendString(append(body, ','), name), ':')
+	body = append(wire.AppendString(append(body, ','), name), ':')
 	return append(body, text...), nil
 }
 

@@ -27,7 +27,7 @@ type responses struct {
 // it is Azure's v1 API.
 func NewResponses(options Options) *wire.Model {
 	server, fault := options.complete()
-	base, failure := parseURL(options.BaseURL, options.urlField())
+	base, failure := wire.BaseURL(options.BaseURL, options.urlField(), DefaultBaseURL, "openai_api_key")
 	if server.Name != "" && !server.Responses {
 		fault = errors.Join(fault, fmt.Errorf("%w: %s has no Responses API; ask it over chat completions", schemas.ErrInvalid, server.Name))
 	}
@@ -52,7 +52,7 @@ func NewResponses(options Options) *wire.Model {
 			f.url = withVersion(base.JoinPath("openai/responses"), options.AzureAPIVersion)
 		}
 	}
-	f.prefix = appendString([]byte(`{"model":`), model)
+	f.prefix = wire.AppendString([]byte(`{"model":`), model)
 	return wire.NewModel(wire.ModelOptions{Format: f, Model: options.Model, Client: options.Client, Authorize: options.authorize()})
 }
 

@@ -17,7 +17,7 @@ import (
 // Decode reads a response object.
 func (*responses) Decode(body []byte, response *schemas.Response) error {
 	root, ok := gjson.ParseBytes(body), true
-	if name := plain(root.Get("model"), &ok); name != "" {
+	if name := wire.Plain(root.Get("model"), &ok); name != "" {
 		response.Model = name
 	}
 	response.Usage = responseUsage(root)
@@ -35,7 +35,7 @@ func (*responses) Decode(body []byte, response *schemas.Response) error {
 				switch part.Get("type").Str {
 				case "output_text":
 					given = true
-					texts.WriteString(plain(part.Get("text"), &ok))
+					texts.WriteString(wire.Plain(part.Get("text"), &ok))
 				case "refusal":
 					refused = true
 				}
@@ -43,14 +43,14 @@ func (*responses) Decode(body []byte, response *schemas.Response) error {
 			})
 		case "function_call":
 			response.ToolCalls = append(response.ToolCalls, schemas.ToolCall{
-				ID: plain(item.Get("call_id"), &ok), Name: plain(item.Get("name"), &ok), Arguments: plain(item.Get("arguments"), &ok),
+				ID: wire.Plain(item.Get("call_id"), &ok), Name: wire.Plain(item.Get("name"), &ok), Arguments: wire.Plain(item.Get("arguments"), &ok),
 			})
 		case "reasoning":
 			each(item.Get("summary"), func(part gjson.Result) bool {
 				if thoughts.Len() > 0 {
 					thoughts.WriteString("\n\n")
 				}
-				thoughts.WriteString(plain(part.Get("text"), &ok))
+				thoughts.WriteString(wire.Plain(part.Get("text"), &ok))
 				return ok
 			})
 		}
@@ -74,7 +74,7 @@ func responseUsage(root gjson.Result) schemas.Usage {
 	counted := readUsage(root.Get("usage"))
 	if tier := root.Get("service_tier"); tier.Type == gjson.String {
 		ok := true
-		counted.ServiceTier = plain(tier, &ok)
+		counted.ServiceTier = wire.Plain(tier, &ok)
 	}
 	return counted
 }
@@ -161,7 +161,7 @@ func (r *reading) read(data gjson.Result) (event *schemas.Event, last bool, err 
 	ok := data.IsObject()
 	switch kind := data.Get("type").Str; kind {
 	case "response.output_text.delta":
-		event = &schemas.Event{Text: plain(data.Get("delta"), &ok)}
+		event = &schemas.Event{Text: wire.Plain(data.Get("delta"), &ok)}
 	case "response.refusal.delta", "response.refusal.done":
 		r.refused = true
 	case "response.reasoning_summary_part.added":
@@ -171,18 +171,18 @@ func (r *reading) read(data gjson.Result) (event *schemas.Event, last bool, err 
 		r.thought = true
 	case "response.reasoning_summary_text.delta":
 		r.thought = true
-		event = &schemas.Event{Reasoning: plain(data.Get("delta"), &ok)}
+		event = &schemas.Event{Reasoning: wire.Plain(data.Get("delta"), &ok)}
 	case "response.output_item.added":
 		if item := data.Get("item"); item.Get("type").Str == "function_call" && len(r.calls) < maxCalls {
 			r.calls = append(r.calls, data.Get("output_index").Num)
 			event = &schemas.Event{ToolCalls: []schemas.ToolCallPart{{
-				Index: len(r.calls) - 1, ID: plain(item.Get("call_id"), &ok), Name: plain(item.Get("name"), &ok),
-				Arguments: plain(item.Get("arguments"), &ok),
+				Index: len(r.calls) - 1, ID: wire.Plain(item.Get("call_id"), &ok), Name: wire.Plain(item.Get("name"), &ok),
+				Arguments: wire.Plain(item.Get("arguments"), &ok),
 			}}}
 		}
 	case "response.function_call_arguments.delta":
 		if i := r.call(data.Get("output_index").Num); i >= 0 {
-			event = &schemas.Event{ToolCalls: []schemas.ToolCallPart{{Index: i, Arguments: plain(data.Get("delta"), &ok)}}}
+			event = &schemas.Event{ToolCalls: []schemas.ToolCallPart{{Index: i, Arguments: wire.Plain(data.Get("delta"), &ok)}}}
 		}
 	case "response.completed", "response.incomplete", "response.failed":
 		return r.end(data.Get("response"), ok)
@@ -198,7 +198,7 @@ func (r *reading) read(data gjson.Result) (event *schemas.Event, last bool, err 
 }
 
 func (r *reading) end(root gjson.Result, ok bool) (*schemas.Event, bool, error) {
-	event := &schemas.Event{Model: plain(root.Get("model"), &ok)}
+	event := &schemas.Event{Model: wire.Plain(root.Get("model"), &ok)}
 	if counted := responseUsage(root); counted.Basis != schemas.BasisNone {
 		event.Usage = &counted
 	}

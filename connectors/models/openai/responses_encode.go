@@ -56,24 +56,24 @@ func (f *responses) Encode(request *schemas.Request, stream bool) (*wire.Call, e
 // appendItems appends what a message becomes, each item after a comma: its text, and every call of a tool by itself.
 func appendItems(body []byte, message *schemas.Message) []byte {
 	if message.Role == schemas.RoleTool {
-		body = appendString(append(body, `,{"type":"function_call_output","call_id":`...), message.ToolCallID)
+		body = wire.AppendString(append(body, `,{"type":"function_call_output","call_id":`...), message.ToolCallID)
 		return append(appendContent(append(body, `,"output":`...), message), '}')
 	}
 	if message.Content != "" || message.Parts != nil || len(message.ToolCalls) == 0 {
-		body = appendString(append(body, `,{"type":"message","role":`...), message.Role)
+		body = wire.AppendString(append(body, `,{"type":"message","role":`...), message.Role)
 		body = append(appendContent(append(body, `,"content":`...), message), '}')
 	}
 	for _, call := range message.ToolCalls {
-		body = appendString(append(body, `,{"type":"function_call","call_id":`...), call.ID)
-		body = appendString(append(body, `,"name":`...), call.Name)
-		body = append(appendString(append(body, `,"arguments":`...), call.Arguments), '}')
+		body = wire.AppendString(append(body, `,{"type":"function_call","call_id":`...), call.ID)
+		body = wire.AppendString(append(body, `,"name":`...), call.Name)
+		body = append(wire.AppendString(append(body, `,"arguments":`...), call.Arguments), '}')
 	}
 	return body
 }
 
 func appendContent(body []byte, message *schemas.Message) []byte {
 	if message.Parts == nil {
-		return appendString(body, message.Content)
+		return wire.AppendString(body, message.Content)
 	}
 	text := `{"type":"input_text","text":`
 	if message.Role == schemas.RoleAssistant {
@@ -85,7 +85,7 @@ func appendContent(body []byte, message *schemas.Message) []byte {
 			body = append(body, ',')
 		}
 		if message.Parts[i].Media == nil {
-			body = append(appendString(append(body, text...), message.Parts[i].Text), '}')
+			body = append(wire.AppendString(append(body, text...), message.Parts[i].Text), '}')
 			continue
 		}
 		body = appendInputMedia(body, message.Parts[i].Media)
@@ -97,15 +97,15 @@ func appendInputMedia(body []byte, media *schemas.Media) []byte {
 	if media.Kind == schemas.MediaImage {
 		body = append(body, `{"type":"input_image","detail":"auto","image_url":`...)
 		if media.URL != "" {
-			return append(appendString(body, media.URL), '}')
+			return append(wire.AppendString(body, media.URL), '}')
 		}
 		return append(appendDataURL(body, media), '}')
 	}
 	body = append(body, `{"type":"input_file",`...)
 	if media.URL != "" {
-		return append(appendString(append(body, `"file_url":`...), media.URL), '}')
+		return append(wire.AppendString(append(body, `"file_url":`...), media.URL), '}')
 	}
-	body = appendString(append(body, `"filename":`...), fileName(media))
+	body = wire.AppendString(append(body, `"filename":`...), fileName(media))
 	return append(appendDataURL(append(body, `,"file_data":`...), media), '}')
 }
 
@@ -118,9 +118,9 @@ func appendFlatTools(body []byte, request *schemas.Request) []byte {
 		} else {
 			body = append(body, ',')
 		}
-		body = appendString(append(body, `{"type":"function","name":`...), tool.Name)
+		body = wire.AppendString(append(body, `{"type":"function","name":`...), tool.Name)
 		if tool.Description != "" {
-			body = appendString(append(body, `,"description":`...), tool.Description)
+			body = wire.AppendString(append(body, `,"description":`...), tool.Description)
 		}
 		body = append(body, `,"parameters":`...)
 		if tool.Parameters == nil {
@@ -140,9 +140,9 @@ func appendFlatTools(body []byte, request *schemas.Request) []byte {
 	switch request.ToolChoice {
 	case "":
 	case schemas.ToolChoiceAuto, schemas.ToolChoiceNone, schemas.ToolChoiceRequired:
-		body = appendString(append(body, `,"tool_choice":`...), string(request.ToolChoice))
+		body = wire.AppendString(append(body, `,"tool_choice":`...), string(request.ToolChoice))
 	default:
-		body = append(appendString(append(body, `,"tool_choice":{"type":"function","name":`...), string(request.ToolChoice)), '}')
+		body = append(wire.AppendString(append(body, `,"tool_choice":{"type":"function","name":`...), string(request.ToolChoice)), '}')
 	}
 	return body
 }
@@ -154,7 +154,7 @@ func appendText(body []byte, format *schemas.Format, settings []byte) []byte {
 	}
 	body = append(body, `,"text":{`...)
 	if format != nil {
-		body = appendString(append(body, `"format":{"type":"json_schema","name":`...), formatName(format))
+		body = wire.AppendString(append(body, `"format":{"type":"json_schema","name":`...), formatName(format))
 		body = append(append(append(body, `,"schema":`...), format.Schema...), `,"strict":true}`...)
 	} else {
 		settings = settings[1:] // its comma

@@ -51,11 +51,11 @@ func readChunk(data []byte) (*schemas.Event, error) {
 		return nil, &problem
 	}
 	ok := chunk.IsObject()
-	event := &schemas.Event{Model: plain(chunk.Get("model"), &ok)}
+	event := &schemas.Event{Model: wire.Plain(chunk.Get("model"), &ok)}
 	if usage := chunk.Get("usage"); usage.IsObject() {
 		if counted := readUsage(usage); counted.Basis != schemas.BasisNone {
 			if tier := chunk.Get("service_tier"); tier.Type == gjson.String {
-				counted.ServiceTier = plain(tier, &ok)
+				counted.ServiceTier = wire.Plain(tier, &ok)
 			}
 			event.Usage = &counted
 		}
@@ -80,24 +80,24 @@ func readDelta(choice gjson.Result, event *schemas.Event, ok *bool) error {
 	if content := delta.Get("content"); content.IsArray() {
 		event.Text, event.Reasoning, _ = readParts(content, ok)
 	} else {
-		event.Text = plain(content, ok) + plain(choice.Get("text"), ok)
+		event.Text = wire.Plain(content, ok) + wire.Plain(choice.Get("text"), ok)
 	}
 	for _, name := range []string{"reasoning_content", "reasoning"} {
 		if thought := delta.Get(name); thought.Type == gjson.String && event.Reasoning == "" {
-			event.Reasoning = plain(thought, ok)
+			event.Reasoning = wire.Plain(thought, ok)
 		}
 	}
-	word := plain(choice.Get("finish_reason"), ok)
+	word := wire.Plain(choice.Get("finish_reason"), ok)
 	if event.Stop = stopReason(word); isBroken(word) {
 		return brokenOff()
 	}
-	if plain(delta.Get("refusal"), ok) != "" {
+	if wire.Plain(delta.Get("refusal"), ok) != "" {
 		event.Stop = schemas.StopRefusal
 	}
 	each(delta.Get("tool_calls"), func(call gjson.Result) bool { // null where there are none
 		event.ToolCalls = append(event.ToolCalls, schemas.ToolCallPart{
-			Index: int(call.Get("index").Num), ID: plain(call.Get("id"), ok),
-			Name: plain(call.Get("function.name"), ok), Arguments: plain(call.Get("function.arguments"), ok),
+			Index: int(call.Get("index").Num), ID: wire.Plain(call.Get("id"), ok),
+			Name: wire.Plain(call.Get("function.name"), ok), Arguments: wire.Plain(call.Get("function.arguments"), ok),
 		})
 		return *ok
 	})

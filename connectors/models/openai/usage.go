@@ -1,17 +1,10 @@
 package openai
 
 import (
-	"strconv"
-	"strings"
-
 	"github.com/tidwall/gjson"
 
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
-)
-
-const (
-	usageLimit = 8 << 10 // bytes of a usage object that are kept verbatim
-	tokenLimit = 1 << 40 // no call has counted more; a count beyond is noise that would become a bill
 )
 
 // readUsage takes the provider's counts, or BasisNone where they are absent or cannot be true.
@@ -36,35 +29,35 @@ func readUsage(raw gjson.Result) schemas.Usage {
 	raw.ForEach(func(key, value gjson.Result) bool {
 		switch key.Str {
 		case "prompt_tokens":
-			keep(&input, count(value, &ok))
+			keep(&input, wire.Count(value, &ok))
 		case "input_tokens": // the Responses API; a gateway may send both
 			if input == nil {
-				input = count(value, &ok)
+				input = wire.Count(value, &ok)
 			}
 		case "completion_tokens":
-			set(&counted.OutputTokens, count(value, &ok))
+			set(&counted.OutputTokens, wire.Count(value, &ok))
 		case "output_tokens":
 			if counted.OutputTokens == 0 {
-				set(&counted.OutputTokens, count(value, &ok))
+				set(&counted.OutputTokens, wire.Count(value, &ok))
 			}
 		case "total_tokens":
-			set(&total, count(value, &ok))
+			set(&total, wire.Count(value, &ok))
 		case "prompt_tokens_details", "input_tokens_details":
-			keep(&counted.CacheReadInputTokens, count(value.Get("cached_tokens"), &ok))
-			keep(&counted.CacheCreationInputTokens, count(value.Get("cache_write_tokens"), &ok))
-			keep(&counted.InputAudioTokens, count(value.Get("audio_tokens"), &ok))
+			keep(&counted.CacheReadInputTokens, wire.Count(value.Get("cached_tokens"), &ok))
+			keep(&counted.CacheCreationInputTokens, wire.Count(value.Get("cache_write_tokens"), &ok))
+			keep(&counted.InputAudioTokens, wire.Count(value.Get("audio_tokens"), &ok))
 		case "completion_tokens_details", "output_tokens_details":
-			keep(&counted.OutputReasoningTokens, count(value.Get("reasoning_tokens"), &ok))
-			keep(&counted.OutputAudioTokens, count(value.Get("audio_tokens"), &ok))
+			keep(&counted.OutputReasoningTokens, wire.Count(value.Get("reasoning_tokens"), &ok))
+			keep(&counted.OutputAudioTokens, wire.Count(value.Get("audio_tokens"), &ok))
 		case "reasoning_tokens": // Databricks
-			keep(&counted.OutputReasoningTokens, count(value, &ok))
+			keep(&counted.OutputReasoningTokens, wire.Count(value, &ok))
 		case "prompt_cache_hit_tokens": // DeepSeek
-			keep(&counted.CacheReadInputTokens, count(value, &ok))
+			keep(&counted.CacheReadInputTokens, wire.Count(value, &ok))
 		case "cache_read_input_tokens": // Databricks
-			keep(&counted.CacheReadInputTokens, count(value, &ok))
+			keep(&counted.CacheReadInputTokens, wire.Count(value, &ok))
 			apart = true
 		case "cache_creation_input_tokens":
-			keep(&counted.CacheCreationInputTokens, count(value, &ok))
+			keep(&counted.CacheCreationInputTokens, wire.Count(value, &ok))
 			apart = true
 		}
 		return ok
@@ -75,9 +68,7 @@ func readUsage(raw gjson.Result) schemas.Usage {
 	counted.InputTokens = *input
 	addWhatIsBeside(&counted, total, apart)
 	counted.TotalTokens = counted.InputTokens + counted.OutputTokens
-	if len(raw.Raw) <= usageLimit {
-		counted.Raw = strings.ToValidUTF8(strings.Clone(raw.Raw), "\uFFFD")
-	}
+	counted.Raw = wire.Verbatim(raw.Raw)
 	return counted
 }
 
@@ -101,16 +92,4 @@ func addWhatIsBeside(counted *schemas.Usage, total int64, apart bool) {
 	if cached > input || cached > 0 && total == input+output+cached {
 		counted.InputTokens += cached
 	}
-}
-
-// count is a number of tokens, nil where there is none; what no call can have counted is not ok.
-func count(value gjson.Result, ok *bool) *int64 {
-	if value.Type == gjson.Null { // absent as well
-		return nil
-	}
-	tokens, err := strconv.ParseInt(value.Raw, 10, 64)
-	if err != nil || tokens < 0 || tokens > tokenLimit {
-		*ok = false
-	}
-	return &tokens
 }

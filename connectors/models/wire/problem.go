@@ -23,7 +23,7 @@ const (
 )
 
 // Problem is a provider's structured account of a failure. Every field may be empty.
-type Problem struct {
+type Problem struct { //nolint:errname // an account of a failure, which is an error only where a format returns it
 	Words      []string // its words for it, the most exact first: "context_length_exceeded", "invalid_request_error"
 	Status     int      // an HTTP status inside the body, as gateways that answer 200 send
 	Message    string
