@@ -46,5 +46,6 @@ fuzz: ## Fuzz every decoder for FUZZTIME each
 		done; \
 	done
 
-bench: build ## Measure throughput, memory and latency beside a bare loop
+bench: build ## Measure a call's codec, and throughput, memory and latency beside a bare loop
+	go test -run '^$$' -bench BenchmarkCodec -benchtime 0.5s ./connectors/models/... | grep -v 'no test files'
 	go run ./integration/bench -binary $(BIN)/inflow

@@ -276,3 +276,25 @@ func compare(t *testing.T, got, want *File) {
 		t.Errorf("got\n%+v\nwant\n%+v", &shown, want)
 	}
 }
+
+func TestMessageParts(t *testing.T) {
+	t.Parallel()
+	file, err := Parse("job.yaml", []byte(`
+job: look
+catalog: {local: catalog.yaml}
+source: {delta: ./photos}
+request:
+  endpoint: look
+  messages:
+    - role: user
+      content: [{text: "What is on it? {{ note }}"}, {image: photo, mime_type: image/png}, {file: report}]
+sink: {delta: ./out}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Part{{Text: "What is on it? {{ note }}"}, {Image: "photo", MIMEType: "image/png"}, {File: "report"}}
+	if got := file.Request.Messages[0]; got.Role != "user" || got.Content != "" || !reflect.DeepEqual(got.Parts, want) {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -78,10 +78,49 @@ type Request struct {
 	Timeout    time.Duration  `yaml:"-"` // of one attempt; default 120s
 }
 
-// Message is one turn of the conversation. Content is a template over the columns of a row.
+// Message is one turn of the conversation. Content is a template over the columns of a row; Parts stand in its place.
 type Message struct {
-	Role    string `yaml:"role"`
-	Content string `yaml:"content"`
+	Role    string
+	Content string
+	Parts   []Part
+}
+
+// Part is a text, or media from a column: exactly one of the first four is set.
+type Part struct {
+	Text     string `yaml:"text"`
+	Image    string `yaml:"image"` // the name of a column, as the two below
+	File     string `yaml:"file"`
+	Audio    string `yaml:"audio"`
+	MIMEType string `yaml:"mime_type"` // empty: what the bytes or the name say
+}
+
+// UnmarshalYAML reads content as a text or as a list of parts.
+func (m *Message) UnmarshalYAML(node *yaml.Node) error {
+	var written struct {
+		Role    string    `yaml:"role"`
+		Content yaml.Node `yaml:"content"`
+	}
+	if err := node.Decode(&written); err != nil {
+		return err
+	}
+	m.Role = written.Role
+	if written.Content.Kind == yaml.SequenceNode {
+		return written.Content.Decode(&m.Parts)
+	}
+	return written.Content.Decode(&m.Content)
+}
+
+// media is what of a part is no text; kind is empty for a text.
+func (p *Part) media() (kind schemas.MediaKind, column string) {
+	switch {
+	case p.Image != "":
+		return schemas.MediaImage, p.Image
+	case p.File != "":
+		return schemas.MediaFile, p.File
+	case p.Audio != "":
+		return schemas.MediaAudio, p.Audio
+	}
+	return "", ""
 }
 
 // Reuse says what may share an answer that was paid for already.

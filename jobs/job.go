@@ -214,7 +214,8 @@ func (j *Job) openModels(ctx context.Context) error {
 	err := j.models.open(ctx, &j.Endpoint, j.File.Limits.Concurrency)
 	for i, model := range j.models.list {
 		err = errors.Join(err, model.Check(&schemas.Request{
-			Task: schemas.Task(j.Endpoint.Destinations[i].Task), Parameters: j.File.Request.Parameters, Format: format,
+			Task: schemas.Task(j.Endpoint.Destinations[i].Task), Messages: j.File.Request.example(),
+			Parameters: j.File.Request.Parameters, Format: format,
 		}))
 		j.question.Models = append(j.question.Models, model)
 	}
@@ -226,14 +227,13 @@ func (j *Job) bind() error {
 	request := &j.File.Request
 	schema := j.source.Schema()
 	var faults []Fault
-	messages := make([]schemas.Message, 0, len(request.Messages))
-	for _, message := range request.Messages {
-		messages = append(messages, schemas.Message{Role: message.Role, Content: message.Content})
-	}
-	template, problems := prompts.Parse(messages, schema)
+	template, problems := prompts.Parse(request.templates(), schema)
 	for _, problem := range problems {
-		faults = append(faults, j.File.Fault(problem.Text, mendColumn(problem.Column, schema),
-			"request", "messages", strconv.Itoa(problem.Message), "content"))
+		path := []string{"request", "messages", strconv.Itoa(problem.Message), "content"}
+		if problem.Part >= 0 {
+			path = append(path, strconv.Itoa(problem.Part))
+		}
+		faults = append(faults, j.File.Fault(problem.Text, mendColumn(problem.Column, schema), path...))
 	}
 	filter, err := filters.Parse(j.File.Source.Where, schema)
 	if err != nil {
@@ -250,7 +250,7 @@ func (j *Job) bind() error {
 		key = append(key, indices[0])
 	}
 	j.question = pipeline.Question{
-		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Filter: filter, Key: key, Answer: request.Answer,
+		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, ReadFile: j.readMedia, Filter: filter, Key: key, Answer: request.Answer,
 		Parameters: request.Parameters, Reuse: pipeline.Reuse(request.Reuse), Timeout: request.Timeout,
 		Retries: j.File.OnError.Retries,
 	}

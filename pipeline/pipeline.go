@@ -70,9 +70,11 @@ const (
 
 // Question is what every row is asked.
 type Question struct {
-	Endpoint   schemas.Endpoint
-	Models     []Model // one for each of Endpoint.Destinations
-	Prompt     *prompts.Template
+	Endpoint schemas.Endpoint
+	Models   []Model // one for each of Endpoint.Destinations
+	Prompt   *prompts.Template
+	// ReadFile reads the media that a column names by path. It may block; its errors show nothing of what was read.
+	ReadFile   func(path string) ([]byte, error)
 	Filter     *filters.Filter // nil keeps every row
 	Key        []int           // columns that identify a row; none: its place in the source
 	Answer     *answers.Type   // nil: text

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/inflowhq/inflow/pipeline/ledger"
+	"github.com/inflowhq/inflow/pipeline/prompts"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -98,7 +99,15 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 // durable, which may be after ask has returned. It returns an error where there is no answer: the run is stopping,
 // or has to.
 func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
-	q := a.question(b, b.row(i))
+	q, err := a.question(b, b.row(i))
+	if err != nil { // the row's own: nothing was asked, and asking again would not help
+		a.line.Release(1)
+		a.finish(b, i, &schemas.Answer{
+			Error:      &schemas.RowError{Code: "media_unreadable", Class: schemas.Rejected, Message: err.Error()},
+			Invocation: schemas.Invocation{Origin: a.chain.origins[0], RequestID: q.request.ID},
+		})
+		return nil
+	}
 	q.place, q.line = b.place+int64(i), a.line
 	defer q.leaveLine()
 	for {
@@ -261,12 +270,17 @@ func (a *asker) mayRepeat() bool {
 	return q.Reuse == ReuseRequest || q.Reuse == ReuseRow && len(q.Key) > 0
 }
 
-// question renders a row.
-func (a *asker) question(b *batch, row int) *question {
+// question renders a row. It fails where media that the row names cannot be read.
+func (a *asker) question(b *batch, row int) (*question, error) {
 	asked := &a.options.Question
 	q := &question{batch: b, row: row}
 	q.request.ID = newRequestID()
 	q.request.Messages = asked.Prompt.Render(b.Record, row)
+	if asked.Prompt.HasMedia() {
+		if err := a.load(&q.request); err != nil {
+			return q, err
+		}
+	}
 	q.request.Parameters = asked.Parameters
 	q.request.Format = a.format
 	q.input = schemas.EstimateTokens(q.request.TextLength())
@@ -293,10 +307,37 @@ func (a *asker) question(b *batch, row int) *question {
 	}
 	for i := range q.request.Messages {
 		part(h, q.request.Messages[i].Role, q.request.Messages[i].Content)
+		for _, each := range q.request.Messages[i].Parts {
+			part(h, each.Text)
+			if each.Media != nil {
+				part(h, string(each.Media.Kind), each.Media.MIMEType, each.Media.URL)
+				sum := sha256.Sum256(each.Media.Data)
+				h.Write(sum[:])
+			}
+		}
 	}
 	h.Sum(q.key[:0])
 	q.point = binary.BigEndian.Uint64(q.key[:8])
-	return q
+	return q, nil
+}
+
+// load reads the media that a row names by path.
+func (a *asker) load(request *schemas.Request) error {
+	for i := range request.Messages {
+		for _, each := range request.Messages[i].Parts {
+			media := each.Media
+			if media == nil || media.URL == "" || prompts.IsURL(media.URL) {
+				continue
+			}
+			data, err := a.options.Question.ReadFile(media.URL)
+			if err != nil {
+				return err
+			}
+			media.Data, media.URL = data, ""
+			prompts.Describe(media)
+		}
+	}
+	return nil
 }
 
 func jsonList(values []string) string {

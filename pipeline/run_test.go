@@ -214,7 +214,7 @@ func (b *bench) run(ctx context.Context) (*pipeline.Stats, error) {
 			b.t.Error(err)
 		}
 	}()
-	template, problems := prompts.Parse([]schemas.Message{{Role: "user", Content: "{{ body }}"}}, b.source.Schema())
+	template, problems := prompts.Parse([]prompts.Message{{Role: "user", Content: "{{ body }}"}}, b.source.Schema())
 	if len(problems) > 0 {
 		b.t.Fatal(problems)
 	}

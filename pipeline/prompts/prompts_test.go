@@ -9,7 +9,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/inflowhq/inflow/pipeline/prompts"
-	"github.com/inflowhq/inflow/schemas"
 )
 
 func ticketSchema() *arrow.Schema {
@@ -43,7 +42,7 @@ func TestRender(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.template, func(t *testing.T) {
 			t.Parallel()
-			template, problems := prompts.Parse([]schemas.Message{{Role: "user", Content: c.template}}, ticketSchema())
+			template, problems := prompts.Parse([]prompts.Message{{Role: "user", Content: c.template}}, ticketSchema())
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -58,7 +57,7 @@ func TestRender(t *testing.T) {
 
 func TestEveryProblemIsReported(t *testing.T) {
 	t.Parallel()
-	_, problems := prompts.Parse([]schemas.Message{
+	_, problems := prompts.Parse([]prompts.Message{
 		{Role: "system", Content: "{{ nobody }} and {{ 1+1 }}"}, {Role: "user", Content: "{{ subject }} {{ open"},
 	}, ticketSchema())
 	if len(problems) != 3 || problems[0].Column != "nobody" || problems[1].Message != 0 || problems[2].Message != 1 {
@@ -71,7 +70,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		template, problems := prompts.Parse([]schemas.Message{{Role: "user", Content: text}}, ticketSchema())
+		template, problems := prompts.Parse([]prompts.Message{{Role: "user", Content: text}}, ticketSchema())
 		if len(problems) > 0 {
 			return
 		}
