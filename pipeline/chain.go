@@ -262,7 +262,7 @@ func (c *chain) answered(invocation *schemas.Invocation, response *schemas.Respo
 	invocation.CacheCreationInputTokens = usage.CacheCreationInputTokens
 	invocation.OutputReasoningTokens = usage.OutputReasoningTokens
 	invocation.BillableBasis = usage.Basis
-	invocation.ProviderUsage = usage.Raw
+	invocation.ProviderUsage, invocation.ServiceTier = usage.Raw, usage.ServiceTier
 	c.price(invocation, destination, usage)
 }
 

@@ -23,6 +23,12 @@ func (f *fields) builder() array.Builder {
 // skip leaves columns out, which are filled up with NULL in the end.
 func (f *fields) skip(count int) { f.index += count }
 
+// fill makes up in the next column for the rows that skipped it.
+func (f *fields) fill(rows int) {
+	column := f.next(f.index)
+	column.AppendNulls(rows - column.Len())
+}
+
 func (f *fields) null() { f.builder().AppendNull() }
 
 func (f *fields) text(value string) {

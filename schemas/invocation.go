@@ -68,6 +68,7 @@ type Invocation struct {
 	SourceOffset    int64  `cbor:"25,keyasint"`
 	SourceVersion   int64  `cbor:"26,keyasint"` // -1: the source has no versions
 	RowKey          string `cbor:"27,keyasint,omitempty"`
+	ServiceTier     string `cbor:"28,keyasint,omitempty"` // that served it; empty: the standard one, or unknown
 }
 
 // Attempt is one line of routing_information.

@@ -92,13 +92,14 @@ func TestUsageRow(t *testing.T) {
 		Error: &schemas.RowError{Code: "rate", Class: schemas.Throttled, Message: "slow down", HTTPStatus: 429},
 	})
 	builder.Append(&schemas.Invocation{Origin: new(schemas.Origin), InvocationID: "bare", SourceVersion: -1})
-	if builder.Len() != 2 {
+	builder.Append(&schemas.Invocation{Origin: new(schemas.Origin), InvocationID: "flex", SourceVersion: -1, ServiceTier: "flex"})
+	if builder.Len() != 3 {
 		t.Errorf("%d rows", builder.Len())
 	}
 	record := builder.NewRecord()
 	defer record.Release()
 	var out strings.Builder
-	for row := range 2 {
+	for row := range 3 {
 		for i, field := range record.Schema().Fields() {
 			if value := schemas.Value(record.Column(i), row); value != nil {
 				text, err := json.Marshal(value)

@@ -145,7 +145,16 @@ func (b *UsageBuilder) Append(inv *Invocation) {
 	row.integer(inv.StatusCode, inv.StatusCode != 0)
 	row.structure(func(f *fields) { f.attempts(inv.Attempts) })
 	row.text(inv.InvocationID)
-	row.skip(6) // invocation_metadata, service_type, service_id, service_name, service_tags, mcp_metadata
+	if inv.ServiceTier == "" {
+		row.skip(1) // invocation_metadata
+	} else {
+		row.fill(b.rows - 1)
+		row.structure(func(f *fields) {
+			f.null() // source
+			f.text(inv.ServiceTier)
+		})
+	}
+	row.skip(5) // service_type, service_id, service_name, service_tags, mcp_metadata
 	row.date(inv.EventTime)
 	row.skip(2) // client_request_id, usage_context
 	row.usd(inv.CostUSD)
