@@ -55,6 +55,9 @@ func (m *models) model(ctx context.Context, to *schemas.Destination) (*wire.Mode
 			options.EntraTenantID, options.EntraClientID = set["microsoft_entra_tenant_id"], set["microsoft_entra_client_id"]
 			options.EntraClientSecret = secret["microsoft_entra_client_secret"]
 		}
+		if set["openai_api"] == "responses" {
+			return openai.NewResponses(options), nil
+		}
 		return openai.New(options), nil
 	case "anthropic":
 		return anthropic.New(anthropic.Options{
@@ -83,7 +86,10 @@ func (m *models) model(ctx context.Context, to *schemas.Destination) (*wire.Mode
 			WorkspaceURL: set["databricks_workspace_url"], Token: secret["databricks_api_token"], Endpoint: to.Model, Client: m.client,
 		}), nil
 	case "custom":
-		options := openai.Options{BaseURL: set["custom_provider_url"], Model: to.Model, Client: m.client, APIKey: secret["bearer_token_auth.token"]}
+		options := openai.Options{
+			Server: set["custom_provider_name"], BaseURL: set["custom_provider_url"],
+			APIKey: secret["bearer_token_auth.token"], Model: to.Model, Client: m.client,
+		}
 		if header := set["api_key_auth.key"]; header != "" {
 			options.KeyHeader, options.APIKey = header, secret["api_key_auth.value"]
 		}

@@ -36,6 +36,15 @@ func TestEveryProviderIsWired(t *testing.T) {
 			"openai", `openai_config: {openai_api_base: "URL/v1", openai_api_key: "{{secrets/llm/key}}"}`,
 			"/v1/chat/completions", header("Authorization", "Bearer sk-key"), chat,
 		},
+		"openai's responses": {
+			"openai", `openai_config: {openai_api: responses, openai_api_base: "URL/v1", openai_api_key: "{{secrets/llm/key}}"}`,
+			"/v1/responses", header("Authorization", "Bearer sk-key"),
+			`{"object":"response","status":"completed","model":"m","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"Paris."}]}],"usage":{"input_tokens":20,"output_tokens":5,"total_tokens":25}}`,
+		},
+		"custom by name": {
+			"custom", `custom_provider_config: {custom_provider_name: mistral, custom_provider_url: "URL/v1", bearer_token_auth: {token: "{{secrets/llm/key}}"}}`,
+			"/v1/chat/completions", header("Authorization", "Bearer sk-key"), chat,
+		},
 		"azure": {
 			"openai", `openai_config: {openai_api_type: azure, openai_api_base: "URL", openai_deployment_name: mini, openai_api_version: "2024-10-21", openai_api_key: "{{secrets/llm/key}}"}`,
 			"/openai/deployments/mini/chat/completions?api-version=2024-10-21", header("Api-Key", "sk-key"), chat,

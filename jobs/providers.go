@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/inflowhq/inflow/catalog/local"
+	"github.com/inflowhq/inflow/connectors/models/openai"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -16,6 +17,21 @@ type Provider struct {
 	Settings []string        `json:"settings"`
 	Secrets  []string        `json:"secrets"`
 	Supports map[string]bool `json:"supports"` // by Feature
+}
+
+// Server is one that the provider custom knows by name.
+type Server struct {
+	Name    string `json:"custom_provider_name"`
+	BaseURL string `json:"custom_provider_url"` // where it usually is
+}
+
+// Servers are all that the provider custom knows by name.
+func Servers() []Server {
+	var out []Server
+	for _, known := range openai.Known() {
+		out = append(out, Server{known.Name, known.BaseURL})
+	}
+	return out
 }
 
 // The features of a provider.

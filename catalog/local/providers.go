@@ -42,14 +42,14 @@ func (p *Provider) Example() *schemas.Destination {
 }
 
 // Providers are the providers of external models that can be called. Where the serving API has no field for another
-// base URL, `..._api_base` is ours.
+// base URL, `..._api_base` is ours; so are `openai_api` and `custom_provider_name`.
 func Providers() []Provider {
 	chat := []string{chatTask}
 	return []Provider{
 		{
 			Name: "openai", Config: "openai_config",
 			Settings: []string{
-				"openai_api_base", "openai_organization", "openai_api_type", "openai_api_version", "openai_deployment_name",
+				"openai_api_base", "openai_organization", "openai_api", "openai_api_type", "openai_api_version", "openai_deployment_name",
 				"microsoft_entra_tenant_id", "microsoft_entra_client_id",
 			},
 			Secrets: []string{"openai_api_key", "microsoft_entra_client_secret"},
@@ -86,9 +86,10 @@ func Providers() []Provider {
 		},
 		{
 			Name: "custom", Config: "custom_provider_config",
-			Settings: []string{"custom_provider_url", "api_key_auth.key"},
+			Settings: []string{"custom_provider_name", "custom_provider_url", "api_key_auth.key"},
 			Secrets:  []string{"api_key_auth.value", "bearer_token_auth.token"},
-			needs:    [][]string{{"custom_provider_url"}}, tasks: chat,
+			needs:    [][]string{{"custom_provider_url"}},
+			unless:   "custom_provider_name", mend: ", or the `custom_provider_name` of a server that `inflow models` lists", tasks: chat,
 		},
 	}
 }

@@ -28,8 +28,8 @@ func TestProviders(t *testing.T) {
 				if strings.HasSuffix(field, "_url") || strings.HasSuffix(field, "_base") {
 					return `"http://127.0.0.1:9000/v1"`
 				}
-				if field == "openai_api_type" {
-					return "openai"
+				if values := map[string]string{"openai_api_type": "openai", "openai_api": "responses"}; values[field] != "" {
+					return values[field]
 				}
 				return "text-of-" + strings.ReplaceAll(field, ".", "-")
 			})

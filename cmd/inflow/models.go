@@ -20,8 +20,12 @@ func (a *app) models() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			servers := jobs.Servers()
 			if a.output == outputJSON {
-				return a.printJSON(providers)
+				return a.printJSON(struct {
+					Providers []jobs.Provider `json:"providers"`
+					Servers   []jobs.Server   `json:"servers"`
+				}{providers, servers})
 			}
 			features := jobs.Features()
 			rows := make([][]string, 0, len(providers))
@@ -39,6 +43,12 @@ func (a *app) models() *cobra.Command {
 				rows = append(rows, []string{p.Name, p.Config, strings.Join(append(append([]string{}, p.Secrets...), p.Settings...), ", ")})
 			}
 			a.printTable([]string{"provider", "configured under", "fields (secrets first)"}, rows)
+			a.printf("\n")
+			rows = rows[:0]
+			for _, server := range servers {
+				rows = append(rows, []string{server.Name, server.BaseURL})
+			}
+			a.printTable([]string{"custom_provider_name", "usually at"}, rows)
 			a.printNext(suggestion{a.command("ask", "ENDPOINT", "QUESTION"), "one question, with its price"})
 			return nil
 		},
