@@ -111,6 +111,14 @@ func (d decoder) validate(file *File) {
 			d.doc.Add("the path has a `[` that is never closed", "close it, or write `\\[` for the character", path...)
 		}
 	}
+	for i, pattern := range file.Source.Files {
+		if file.Sink.Files != "" && filepath.Dir(pattern) == file.Sink.Files {
+			d.doc.Add("the source reads what the sink writes", "give the sink a folder of its own", "source", "files", strconv.Itoa(i))
+		}
+	}
+	if text, ok := d.doc.Text("sink", "files"); ok && strings.Contains(text, "://") {
+		d.doc.Add("`sink.files` is a folder of this machine, and no URL", "write its path", "sink", "files")
+	}
 	d.distinct(file)
 }
 
@@ -138,8 +146,11 @@ func (d decoder) distinct(file *File) {
 
 // path makes a path absolute.
 func (d decoder) path(path string) string {
-	if path == "" || filepath.IsAbs(path) {
-		return path
+	if path == "" {
+		return ""
+	}
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
 	}
 	return filepath.Join(d.folder, path)
 }

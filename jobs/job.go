@@ -75,6 +75,8 @@ type Job struct {
 	limits      limits.Options
 	prices      *prices.Book
 	models      models
+	media       pipeline.Files // nil: no message has media
+	folder      *os.Root       // of the media; nil as well
 }
 
 // Prepare resolves a job. It reports as many faults as it can find in one go. Close the job when done.
@@ -101,7 +103,7 @@ func Prepare(ctx context.Context, file *File, environment Environment) (job *Job
 	if err := errors.Join(j.openSource(ctx, locations), j.openModels(ctx)); err != nil {
 		return nil, err
 	}
-	if err := j.bind(); err != nil {
+	if err := errors.Join(j.openFolder(), j.bind()); err != nil {
 		return nil, err
 	}
 	return j, j.openSinks(ctx, locations)
@@ -222,6 +224,17 @@ func (j *Job) openModels(ctx context.Context) error {
 	return err
 }
 
+// openFolder opens the job's folder, where messages have media.
+func (j *Job) openFolder() (err error) {
+	if !slices.ContainsFunc(j.File.Request.Messages, func(m Message) bool { return m.Parts != nil }) {
+		return nil
+	}
+	if j.folder, err = os.OpenRoot(filepath.Dir(j.File.Path)); err == nil {
+		j.media = folder{j.folder}
+	}
+	return err
+}
+
 // bind ties the file's templates, keys and conditions to the source's columns.
 func (j *Job) bind() error {
 	request := &j.File.Request
@@ -250,7 +263,7 @@ func (j *Job) bind() error {
 		key = append(key, indices[0])
 	}
 	j.question = pipeline.Question{
-		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, ReadFile: j.readMedia, Filter: filter, Key: key, Answer: request.Answer,
+		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Files: j.media, Filter: filter, Key: key, Answer: request.Answer,
 		Parameters: request.Parameters, Reuse: pipeline.Reuse(request.Reuse), Timeout: request.Timeout,
 		Retries: j.File.OnError.Retries,
 	}
@@ -410,6 +423,9 @@ func (j *Job) Run(ctx context.Context, stats *pipeline.Stats) (err error) {
 // Close ends what Prepare started.
 func (j *Job) Close(ctx context.Context) error {
 	faults := []error{j.models.close(ctx)}
+	if j.folder != nil {
+		faults = append(faults, j.folder.Close())
+	}
 	if j.sink != nil {
 		faults = append(faults, j.sink.Close(ctx))
 	}

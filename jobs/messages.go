@@ -57,25 +57,52 @@ func (r *Request) example() []schemas.Message {
 	return out
 }
 
-// readMedia reads a file that a row names, from the job's folder on where the path is relative.
-func (j *Job) readMedia(path string) ([]byte, error) {
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(j.File.Path), path)
+// folder is the job's own, from which rows may name files. Nothing outside of it is read: where a row's text comes from,
+// nobody here knows, and what is read goes to a provider.
+type folder struct{ root *os.Root }
+
+// Stat implements pipeline.Files.
+func (f folder) Stat(path string) (fs.FileInfo, error) {
+	info, err := f.root.Stat(filepath.FromSlash(path))
+	switch {
+	case err != nil:
+		return nil, unreadable(path, err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no file", shown(path))
+	case info.Size() > maxMedia:
+		return nil, fmt.Errorf("%s is longer than %d MiB", shown(path), maxMedia>>20)
 	}
-	file, err := os.Open(path) //nolint:gosec // the rows say what is asked about
+	return info, nil
+}
+
+// ReadFile implements pipeline.Files.
+func (f folder) ReadFile(path string) ([]byte, error) {
+	if _, err := f.Stat(path); err != nil { // it may have changed since
+		return nil, err
+	}
+	file, err := f.root.Open(filepath.FromSlash(path))
 	if err != nil {
-		reason := err
-		if inner, ok := errors.AsType[*fs.PathError](err); ok {
-			reason = inner.Err
-		}
-		return nil, fmt.Errorf("%s cannot be read: %w", path, reason)
+		return nil, unreadable(path, err)
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxMedia+1))
+	data, err := io.ReadAll(io.LimitReader(file, maxMedia))
 	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("%s cannot be read to its end", path)
-	}
-	if len(data) > maxMedia {
-		return nil, fmt.Errorf("%s is longer than %d MiB", path, maxMedia>>20)
+		return nil, fmt.Errorf("%s cannot be read to its end", shown(path))
 	}
 	return data, nil
+}
+
+func unreadable(path string, err error) error {
+	if inner, ok := errors.AsType[*fs.PathError](err); ok {
+		err = inner.Err
+	}
+	return fmt.Errorf("%s cannot be read: %w; paths start from the folder of the job file, and stay in it", shown(path), err)
+}
+
+// shown is the beginning of a path: what stands in a column may be no path at all.
+func shown(path string) string {
+	const longest = 200
+	if len(path) > longest {
+		return path[:longest] + "…"
+	}
+	return path
 }

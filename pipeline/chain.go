@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -47,6 +48,7 @@ type question struct {
 	place   int64  // counts the rows of the run
 	point   uint64 // where in the traffic split it starts
 	input   int64  // tokens, by estimate
+	files   int64  // bytes of the files that it names
 	history []schemas.Attempt
 	attempt int
 	line    *semaphore.Weighted // holds one of it until the first slot; nil afterwards
@@ -73,6 +75,8 @@ type chain struct {
 	timeout  time.Duration
 	retries  int
 	output   int64 // tokens of output to reserve
+	files    Files
+	media    *semaphore.Weighted // of mediaBytes
 }
 
 // retry asks until there is an answer, an error that stays, or no attempt left. Between attempts it obeys
@@ -82,7 +86,7 @@ func (c *chain) retry(admit, ctx context.Context, q *question) sent {
 	failures, next, throttled := 0, 0, time.Duration(0)
 	action := actionPrimary
 	for {
-		out := c.limit(admit, ctx, q, order[next], action)
+		out := c.withFiles(admit, q, func() sent { return c.limit(admit, ctx, q, order[next], action) })
 		if out.err == nil {
 			return out
 		}
@@ -158,6 +162,12 @@ func (c *chain) limit(admit, ctx context.Context, q *question, destination int, 
 		return sent{err: err}
 	}
 	q.leaveLine()
+	forget, err := c.load(q)
+	if err != nil {
+		reservation.Settle(0, schemas.USD{})
+		return sent{err: err}
+	}
+	defer forget()
 	out := c.observe(admit, ctx, q, destination, action, reservation)
 	var tokens int64
 	var spent schemas.USD
@@ -279,6 +289,11 @@ func (c *chain) failed(invocation *schemas.Invocation, response *schemas.Respons
 // maxMessage bounds the text of an error column, in bytes.
 const maxMessage = 1000
 
+// bounded cuts a text for a column, in UTF-8 whatever it was.
+func bounded(text string, limit int) string {
+	return strings.ToValidUTF8(text[:min(len(text), limit)], "\uFFFD")
+}
+
 // rowError turns a failure into data.
 func rowError(err error, attempts int) *schemas.RowError {
 	out := &schemas.RowError{Class: schemas.ClassOf(err), Code: "unclassified", Attempts: attempts, Message: err.Error()}
@@ -289,8 +304,6 @@ func rowError(err error, attempts int) *schemas.RowError {
 		// Cut off on the way, at the drain's deadline: sent, not answered.
 		out.Class, out.Code, out.Message = schemas.Ambiguous, "cut_off", "the run ended before the answer arrived"
 	}
-	if len(out.Message) > maxMessage {
-		out.Message = out.Message[:maxMessage]
-	}
+	out.Message = bounded(out.Message, maxMessage)
 	return out
 }

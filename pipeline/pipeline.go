@@ -7,6 +7,7 @@ package pipeline
 
 import (
 	"context"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"time"
@@ -58,6 +59,12 @@ type Model interface {
 	URL() string
 }
 
+// Files are the media that rows name by path. It blocks on I/O; its errors show nothing of what was read.
+type Files interface {
+	Stat(path string) (fs.FileInfo, error)
+	ReadFile(path string) ([]byte, error)
+}
+
 // Reuse says whose answer may serve a row.
 type Reuse string
 
@@ -70,11 +77,10 @@ const (
 
 // Question is what every row is asked.
 type Question struct {
-	Endpoint schemas.Endpoint
-	Models   []Model // one for each of Endpoint.Destinations
-	Prompt   *prompts.Template
-	// ReadFile reads the media that a column names by path. It may block; its errors show nothing of what was read.
-	ReadFile   func(path string) ([]byte, error)
+	Endpoint   schemas.Endpoint
+	Models     []Model // one for each of Endpoint.Destinations
+	Prompt     *prompts.Template
+	Files      Files           // where rows name media by path; nil: they do not
 	Filter     *filters.Filter // nil keeps every row
 	Key        []int           // columns that identify a row; none: its place in the source
 	Answer     *answers.Type   // nil: text

@@ -9,15 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/inflowhq/inflow/pipeline/ledger"
-	"github.com/inflowhq/inflow/pipeline/prompts"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -100,16 +101,12 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 // or has to.
 func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 	q, err := a.question(b, b.row(i))
-	if err != nil { // the row's own: nothing was asked, and asking again would not help
-		a.line.Release(1)
-		a.finish(b, i, &schemas.Answer{
-			Error:      &schemas.RowError{Code: "media_unreadable", Class: schemas.Rejected, Message: err.Error()},
-			Invocation: schemas.Invocation{Origin: a.chain.origins[0], RequestID: q.request.ID},
-		})
-		return nil
-	}
 	q.place, q.line = b.place+int64(i), a.line
 	defer q.leaveLine()
+	if err != nil {
+		a.unasked(q, i, err)
+		return nil
+	}
 	for {
 		answer, err := a.options.Ledger.Lookup(q.key)
 		if err != nil {
@@ -120,7 +117,12 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		}
 		first, landed := a.takeOff(q)
 		if first {
-			break
+			// Another of its kind may have landed between the look and the take-off: then its answer is there now.
+			if answer, err = a.options.Ledger.Lookup(q.key); answer == nil && err == nil {
+				break
+			}
+			a.land(q.key)
+			continue
 		}
 		q.leaveLine()
 		select {
@@ -132,6 +134,10 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 	out := a.put(admit, ctx, q)
 	if out.invocation == nil {
 		a.land(q.key)
+		if schemas.ClassOf(out.err) == schemas.Rejected {
+			a.unasked(q, i, out.err)
+			return nil
+		}
 		return out.err
 	}
 	settle := context.WithoutCancel(ctx) // what was sent is written down even when the run has been cut off
@@ -155,6 +161,13 @@ func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
 		return nil
 	}
 	return a.settle(settle, q, i, answer)
+}
+
+// unasked finishes a row that nothing can be asked about. It is in no ledger: there was no call.
+func (a *asker) unasked(q *question, i int, err error) {
+	a.finish(q.batch, i, &schemas.Answer{
+		Error: rowError(err, 0), Invocation: schemas.Invocation{Origin: a.chain.origins[0], RequestID: q.request.ID},
+	})
 }
 
 // exhausted reports whether a failure was tried until the retries ran out: it is then the row's error and
@@ -198,6 +211,8 @@ func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.A
 	invocation.CostUSD, invocation.BillableBasis = new(schemas.USD), schemas.BasisNone
 	invocation.Latency, invocation.Attempt = 0, 0
 	invocation.Attempts, invocation.ProviderUsage, invocation.IdempotencyKey = nil, "", ""
+	invocation.CacheReadInputTokens, invocation.CacheCreationInputTokens, invocation.OutputReasoningTokens = nil, nil, nil
+	invocation.TimeToFirstByte, invocation.ServiceTier = 0, ""
 	return a.settle(ctx, q, i, mine)
 }
 
@@ -276,17 +291,12 @@ func (a *asker) question(b *batch, row int) (*question, error) {
 	q := &question{batch: b, row: row}
 	q.request.ID = newRequestID()
 	q.request.Messages = asked.Prompt.Render(b.Record, row)
-	if asked.Prompt.HasMedia() {
-		if err := a.load(&q.request); err != nil {
-			return q, err
-		}
-	}
 	q.request.Parameters = asked.Parameters
 	q.request.Format = a.format
 	q.input = schemas.EstimateTokens(q.request.TextLength())
 	keys := make([]string, 0, len(asked.Key))
 	for _, column := range asked.Key {
-		keys = append(keys, schemas.Text(b.Record.Column(column), row))
+		keys = append(keys, strings.ToValidUTF8(schemas.Text(b.Record.Column(column), row), "\uFFFD"))
 	}
 	if len(keys) == 1 {
 		q.rowKey = keys[0]
@@ -307,13 +317,8 @@ func (a *asker) question(b *batch, row int) (*question, error) {
 	}
 	for i := range q.request.Messages {
 		part(h, q.request.Messages[i].Role, q.request.Messages[i].Content)
-		for _, each := range q.request.Messages[i].Parts {
-			part(h, each.Text)
-			if each.Media != nil {
-				part(h, string(each.Media.Kind), each.Media.MIMEType, each.Media.URL)
-				sum := sha256.Sum256(each.Media.Data)
-				h.Write(sum[:])
-			}
+		if err := a.parts(q, h, q.request.Messages[i].Parts); err != nil {
+			return q, err
 		}
 	}
 	h.Sum(q.key[:0])
@@ -321,21 +326,27 @@ func (a *asker) question(b *batch, row int) (*question, error) {
 	return q, nil
 }
 
-// load reads the media that a row names by path.
-func (a *asker) load(request *schemas.Request) error {
-	for i := range request.Messages {
-		for _, each := range request.Messages[i].Parts {
-			media := each.Media
-			if media == nil || media.URL == "" || prompts.IsURL(media.URL) {
-				continue
-			}
-			data, err := a.options.Question.ReadFile(media.URL)
-			if err != nil {
-				return err
-			}
-			media.Data, media.URL = data, ""
-			prompts.Describe(media)
+// parts adds a message's parts to the hash of a question. A file counts by its path, size and time: it is read when
+// there is a slot for its call, and not at all where the answer is known.
+func (a *asker) parts(q *question, h hash.Hash, parts []schemas.Part) error {
+	for _, each := range parts {
+		part(h, each.Text)
+		media := each.Media
+		if media == nil {
+			continue
 		}
+		part(h, string(media.Kind), media.MIMEType, media.URL, media.Path)
+		if media.Path != "" {
+			info, err := a.options.Question.Files.Stat(media.Path)
+			if err != nil {
+				return unreadable(err)
+			}
+			q.files += info.Size()
+			part(h, strconv.FormatInt(info.Size(), 10), info.ModTime().UTC().Format(time.RFC3339Nano))
+			continue
+		}
+		sum := sha256.Sum256(media.Data)
+		h.Write(sum[:])
 	}
 	return nil
 }

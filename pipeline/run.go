@@ -62,6 +62,7 @@ func newRun(options *Options) (*run, error) {
 	c := &chain{
 		endpoint: &q.Endpoint, models: q.Models, limiter: limits.New(options.Limits), ledger: options.Ledger,
 		prices: options.Prices, stats: options.Stats, logger: options.Logger, timeout: q.Timeout, retries: q.Retries, output: q.OutputTokens(),
+		files: q.Files, media: semaphore.NewWeighted(mediaBytes),
 	}
 	for i := range q.Endpoint.Destinations {
 		c.origins = append(c.origins, origin(options, i))

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -129,6 +130,7 @@ type model struct {
 	script func(prompt string, call int) (time.Duration, error)
 	active int
 	peak   int
+	media  []string // MIME type and length of the media that came
 }
 
 func (*model) URL() string { return "memory://model" }
@@ -140,6 +142,9 @@ func (m *model) Invoke(ctx context.Context, request *schemas.Request) (*schemas.
 	call := m.calls[prompt]
 	m.active++
 	m.peak = max(m.peak, m.active)
+	for _, part := range request.Messages[0].Parts {
+		m.media = append(m.media, fmt.Sprintf("%s %d", part.Media.MIMEType, len(part.Media.Data)))
+	}
 	m.mu.Unlock()
 	defer func() {
 		m.mu.Lock()
@@ -166,7 +171,7 @@ func (m *model) Invoke(ctx context.Context, request *schemas.Request) (*schemas.
 	m.mu.Unlock()
 	return &schemas.Response{
 		Text: "answer to " + prompt, Model: "gpt-4o-mini-2024-07-18", HTTPStatus: 200,
-		Usage: schemas.Usage{InputTokens: 10, OutputTokens: 2, TotalTokens: 12, Basis: schemas.BasisProvider, Raw: `{"total_tokens":12}`},
+		Usage: schemas.Usage{InputTokens: 10, OutputTokens: 2, TotalTokens: 12, CacheReadInputTokens: new(int64(8)), Basis: schemas.BasisProvider, Raw: `{"total_tokens":12}`},
 	}, nil
 }
 
@@ -493,8 +498,32 @@ func TestReuseAsksEqualQuestionsOnce(t *testing.T) {
 		if origins != 90 || len(b.column("invocation_id")) != 100 {
 			t.Errorf("%d usage rows, %d of them reused", len(b.column("invocation_id")), origins)
 		}
+		if cached := strings.Count(strings.Join(b.column("token_details"), " "), `"cache_read_input_tokens":8`); cached != 10 {
+			t.Errorf("%d usage rows have cached tokens, of 10 calls", cached)
+		}
 		b.done()
 	})
+}
+
+// TestEqualNeighboursAreAskedOnce runs in real time, where a row may look for an answer just before it lands.
+func TestEqualNeighboursAreAskedOnce(t *testing.T) {
+	t.Parallel()
+	const rows, alike = 5000, 5
+	b := newBench(t, rows)
+	b.source.batchRows = 512
+	b.source.text = func(row int) string { return fmt.Sprintf("row %d", row/alike) }
+	b.model.script = func(string, int) (time.Duration, error) { return 0, nil }
+	b.options = func(o *pipeline.Options) {
+		o.Question.Reuse, o.Limits.Concurrency, o.Window, o.EpochRows = pipeline.ReuseRequest, 256, 4096, 2000
+	}
+	if _, err := b.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.check()
+	if b.model.paid != rows/alike {
+		t.Errorf("paid for %d answers to %d questions", b.model.paid, rows/alike)
+	}
+	b.done()
 }
 
 func TestTheFilterLeavesRowsOut(t *testing.T) {

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -55,6 +54,6 @@ func withAnswer(failure *schemas.RowError, untyped string) *schemas.RowError {
 		return failure
 	}
 	kept := *failure
-	kept.Message += "; it was: " + strings.ToValidUTF8(untyped[:min(len(untyped), maxUntyped)], "\uFFFD")
+	kept.Message += "; it was: " + bounded(untyped, maxUntyped)
 	return &kept
 }

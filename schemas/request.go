@@ -73,6 +73,7 @@ type Media struct {
 	Name     string // of a file; may be empty
 	Data     []byte // nil where URL is set
 	URL      string
+	Path     string // of a file on this machine, from which Data is read for the time of a call
 }
 
 // Tool is a function that the model may ask to be called.
@@ -100,10 +101,12 @@ type ToolCall struct {
 	Arguments string // JSON, as the model wrote it
 }
 
-// Format is the JSON Schema that an answer must keep to.
+// Format is the JSON Schema that an answer must keep to. Strict says that providers' strict modes take it: every object
+// requires all of its properties, and has no others.
 type Format struct {
 	Name   string
 	Schema json.RawMessage
+	Strict bool
 }
 
 // TextLength is the number of characters of all texts, the basis of a token estimate.
@@ -178,7 +181,7 @@ type ToolCallPart struct {
 type Assembly struct {
 	text, reasoning strings.Builder
 	calls           []ToolCall
-	arguments       []strings.Builder
+	arguments       []*strings.Builder
 }
 
 // maxToolCalls bounds what an event's index may make us allocate.
@@ -195,7 +198,7 @@ func (a *Assembly) Add(event *Event, response *Response) {
 		}
 		for len(a.calls) <= part.Index {
 			a.calls = append(a.calls, ToolCall{})
-			a.arguments = append(a.arguments, strings.Builder{})
+			a.arguments = append(a.arguments, new(strings.Builder))
 		}
 		call := &a.calls[part.Index]
 		if part.ID != "" {

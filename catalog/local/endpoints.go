@@ -110,9 +110,10 @@ func (r route) entity() string {
 }
 
 type rateLimitEntry struct {
-	Key    string `yaml:"key"`
-	Calls  int64  `yaml:"calls"`
-	Tokens int64  `yaml:"tokens"`
+	Key       string `yaml:"key"`
+	Principal string `yaml:"principal"` // whom alone it limits; empty: everybody
+	Calls     int64  `yaml:"calls"`
+	Tokens    int64  `yaml:"tokens"`
 }
 
 func (b *builder) endpoints() map[string]endpoint {
@@ -259,6 +260,9 @@ func (b *builder) rateLimits(entries []rateLimitEntry, path []string) []schemas.
 		where := join(path, strconv.Itoa(i))
 		if entry.Calls == 0 && entry.Tokens == 0 && !b.doc.Has(join(where, "calls")...) && !b.doc.Has(join(where, "tokens")...) {
 			b.doc.Add("the limit limits nothing", "add `calls: 600` or `tokens: 200000`", where...)
+		}
+		if mine := b.file.Principal; entry.Principal != "" && entry.Principal != mine && !slices.Contains(b.file.Groups[entry.Principal], mine) {
+			continue // another's limit
 		}
 		key := entry.Key
 		if key == "" {

@@ -130,7 +130,22 @@ func (b *builder) external(
 		}
 	}
 	b.needs(p, &destination, secrets, path)
+	if p.Name == "custom" {
+		b.customKey(destination.Settings, secrets, path)
+	}
 	return destination, secrets
+}
+
+// customKey refuses a key that would be left out in silence.
+func (b *builder) customKey(settings map[string]string, secrets map[string]secret, path []string) {
+	named, keyed := settings["api_key_auth.key"] != "", secrets["api_key_auth.value"] != nil
+	switch {
+	case named != keyed:
+		b.doc.Add("`api_key_auth` has only one of `key` and `value`", "add the other: the name of the header, and the secret",
+			join(path, "api_key_auth")...)
+	case named && secrets["bearer_token_auth.token"] != nil:
+		b.doc.Add("there are both `api_key_auth` and `bearer_token_auth`", "keep one", join(path, "bearer_token_auth")...)
+	}
 }
 
 // providerSecret finds the secret of a field: a reference, or the text itself.
@@ -146,7 +161,10 @@ func (b *builder) providerSecret(field string, path []string) secret {
 	case referred:
 		return b.secret(reference, join(path, strings.Split(field, ".")...))
 	case written:
-		value := schemas.NewSecret(literal)
+		value, err := usable(name+"_plaintext", "the catalog", literal)
+		if err != nil {
+			b.doc.Add(err.Error(), "", join(path, steps...)...)
+		}
 		return func() (schemas.Secret, error) { return value, nil }
 	}
 	return nil

@@ -21,6 +21,9 @@ func TestProviders(t *testing.T) {
 	for _, p := range Providers() {
 		t.Run(p.Name, func(t *testing.T) {
 			t.Parallel()
+			if p.Name == "custom" { // which has one kind of key at a time
+				p.Secrets = slices.DeleteFunc(slices.Clone(p.Secrets), func(field string) bool { return field == "bearer_token_auth.token" })
+			}
 			full := config(p, func(field string) string {
 				if slices.Contains(p.Secrets, field) {
 					return `"{{secrets/llm/key}}"`

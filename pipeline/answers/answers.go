@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -28,6 +30,7 @@ type Type struct {
 	root      *field
 	schema    json.RawMessage
 	validator *jsonschema.Schema
+	strict    bool
 }
 
 // newType compiles the schema of a type.
@@ -50,7 +53,9 @@ func newType(root *field, schema json.RawMessage) (*Type, error) {
 }
 
 // Format is what a request carries.
-func (t *Type) Format() *schemas.Format { return &schemas.Format{Name: formatName, Schema: t.schema} }
+func (t *Type) Format() *schemas.Format {
+	return &schemas.Format{Name: formatName, Schema: t.schema, Strict: t.strict}
+}
 
 // Arrow is the type of the response column.
 func (t *Type) Arrow() arrow.DataType { return t.root.arrow() }
@@ -95,7 +100,36 @@ func decode(text string) (any, error) {
 	if err := decoder.Decode(&value); err != nil && !errors.Is(err, io.EOF) {
 		return nil, errors.New("it is not JSON")
 	}
+	if !sane(value) {
+		return nil, errors.New("it has a number that is out of range")
+	}
 	return value, nil
+}
+
+// maxDigits bounds how a number is written. The validator makes exact fractions of numbers, which for "1e999999" is a
+// second's work, and for more than that fails.
+const maxDigits = 400
+
+// sane reports whether every number is one that a column could hold.
+func sane(value any) bool {
+	switch value := value.(type) {
+	case json.Number:
+		if len(value) > maxDigits {
+			return false
+		}
+		_, exponent, ok := strings.Cut(strings.ToLower(value.String()), "e")
+		power, err := strconv.Atoi(exponent)
+		return !ok || err == nil && power <= maxExponent && power >= -maxExponent
+	case []any:
+		return !slices.ContainsFunc(value, func(each any) bool { return !sane(each) })
+	case map[string]any:
+		for _, each := range value {
+			if !sane(each) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // maxFaults bounds what a model is told at once.

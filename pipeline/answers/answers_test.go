@@ -77,6 +77,26 @@ func sameType(got, want string) bool {
 	return clean(got) == clean(want)
 }
 
+// TestStrict: a provider's strict mode is asked for only where it takes the schema.
+func TestStrict(t *testing.T) {
+	t.Parallel()
+	for written, want := range map[string]bool{
+		`{a: string}`: true, `"STRUCT<a: STRING>"`: true,
+		`{type: object, properties: {a: {type: string}}, required: [a], additionalProperties: false}`:                                                        true,
+		`{type: object, properties: {a: {type: string}}, required: [a]}`:                                                                                     false,
+		`{type: object, properties: {a: {type: string}, b: {type: string}}, required: [a], additionalProperties: false}`:                                     false,
+		`{type: object, properties: {a: {type: array, items: {type: object, properties: {b: {type: string}}}}}, required: [a], additionalProperties: false}`: false,
+	} {
+		if got := parse(t, written).Format().Strict; got != want {
+			t.Errorf("%s: got %t", written, got)
+		}
+	}
+	typed := parse(t, `{type: object, properties: {a: {enum: [1, 2, null]}, b: {const: true}}}`).Arrow().String()
+	if !sameType(typed, "struct<a: int64, b: bool>") {
+		t.Errorf("an enum and a const without type have not the type of their values: %s", typed)
+	}
+}
+
 func TestBadFormats(t *testing.T) {
 	t.Parallel()
 	for written, want := range map[string]string{
@@ -97,6 +117,8 @@ func TestBadFormats(t *testing.T) {
 		`{type: object, properties: {a: {type: [string, number]}}}`:     "one type",
 		`{type: object, properties: {a: {type: array}}}`:                "items are",
 		`{type: object, properties: {a: {type: string, pattern: "("}}}`: "no JSON Schema",
+		`{type: object, properties: {a: {type: string, enum: [1, 2]}}}`: "no answer can be both",
+		`{type: object, properties: {a: {enum: [1, x]}}}`:               "one type",
 		`{a: "` + strings.Repeat("array<", 40) + `"}`:                   "nested more",
 	} {
 		_, problems := answers.Parse(node(t, written))
@@ -119,17 +141,20 @@ func TestCheckAndAppend(t *testing.T) {
 	for text, want := range map[string]string{
 		good:                         "",
 		"```json\n" + good + "\n```": "",
-		strings.Replace(good, `"n":-3`, `"n":-3.0`, 1):                  "",
-		strings.Replace(good, `"n":-3`, `"n":3000000000`, 1):            "answer.n: must be an integer of 32 bits",
-		strings.Replace(good, `"n":-3`, `"n":1e999999999`, 1):           "answer.n: must be",
-		strings.Replace(good, `"n":-3`, `"n":0.5`, 1):                   "answer.n: must be integer",
-		strings.Replace(good, `"label":"low"`, `"label":"mid"`, 1):      "answer.label: must be one of low, high",
-		strings.Replace(good, `"day":"2026-01-31"`, `"day":"soon"`, 1):  "answer.day: must be a date",
-		strings.Replace(good, `"price":"1234.5"`, `"price":"1.234"`, 1): "answer.price: must match",
-		strings.Replace(good, `"ok":true`, `"ok":"SECRET"`, 1):          "answer.ok: must be boolean",
-		strings.Replace(good, `"ok":true,`, ``, 1):                      "answer: lacks ok",
-		strings.Replace(good, `"ok":true`, `"ok":true,"SECRET":1`, 1):   "answer: has properties",
-		strings.Replace(good, `"name":"a"`, `"name":7`, 1):              "answer.list.0.name: must be null or string",
+		strings.Replace(good, `"n":-3`, `"n":-3.0`, 1):                          "",
+		strings.Replace(good, `"n":-3`, `"n":3000000000`, 1):                    "answer.n: must be an integer of 32 bits",
+		strings.Replace(good, `"n":-3`, `"n":1e999999999`, 1):                   "out of range",
+		strings.Replace(good, `"n":-3`, `"n":0.5`, 1):                           "answer.n: must be integer",
+		strings.Replace(good, `"label":"low"`, `"label":"mid"`, 1):              "answer.label: must be one of low, high",
+		strings.Replace(good, `"day":"2026-01-31"`, `"day":"soon"`, 1):          "answer.day: must be a date",
+		strings.Replace(good, `"price":"1234.5"`, `"price":"1.234"`, 1):         "answer.price: must match",
+		strings.Replace(good, `"ok":true`, `"ok":"SECRET"`, 1):                  "answer.ok: must be boolean",
+		strings.Replace(good, `"ok":true,`, ``, 1):                              "answer: lacks ok",
+		strings.Replace(good, `"ok":true`, `"ok":true,"SECRET":1`, 1):           "answer: has properties",
+		strings.Replace(good, `"name":"a"`, `"name":7`, 1):                      "answer.list.0.name: must be null or string",
+		strings.Replace(good, `"x":0.5`, `"x":1e300`, 1):                        "answer.x: is out of range",
+		strings.Replace(good, `"x":0.5`, `"x":0.`+strings.Repeat("1", 1000), 1): "out of range",
+		strings.Replace(good, `"x":0.5`, `"x":1e1000001`, 1):                    "out of range",
 		`not json`: "it is not JSON", `{"label":"low"`: "it is not JSON", ``: "it is not JSON",
 	} {
 		err := made.Check(text)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -254,7 +255,7 @@ const maxExponent = 400
 func (f *field) appendNumber(builder array.Builder, number json.Number, at string) error {
 	if f.kind == kindFloat {
 		float, err := number.Float64()
-		if err != nil {
+		if err != nil || f.bits == 32 && math.IsInf(float64(float32(float)), 0) {
 			return errors.New(at + ": is out of range")
 		}
 		switch to := builder.(type) {

@@ -51,6 +51,7 @@ func Parse(node *yaml.Node) (*Type, []Problem) {
 	if len(r.problems) > 0 {
 		return nil, r.problems
 	}
+	strict := schema == nil || isStrict(node)
 	if schema == nil {
 		schema = root.schema()
 	}
@@ -64,7 +65,29 @@ func Parse(node *yaml.Node) (*Type, []Problem) {
 	if err != nil {
 		return nil, []Problem{{Text: err.Error()}}
 	}
+	made.strict = strict
 	return made, nil
+}
+
+// isStrict reports whether every object of a schema requires all of its properties and has no others.
+func isStrict(node *yaml.Node) bool {
+	if properties := get(node, "properties"); properties != nil {
+		more, required := get(node, "additionalProperties"), get(node, "required")
+		if more == nil || more.Value != "false" || required == nil {
+			return false
+		}
+		for name := range pairs(properties) {
+			if !slices.ContainsFunc(required.Content, func(each *yaml.Node) bool { return each.Value == name }) {
+				return false
+			}
+		}
+	}
+	for _, inner := range node.Content {
+		if !isStrict(inner) {
+			return false
+		}
+	}
+	return true
 }
 
 // reader gathers problems.
@@ -232,8 +255,8 @@ func (r *reader) schema(node *yaml.Node, path []string, nullable bool) *field {
 		}
 	} else if kind != nil {
 		kinds = append(kinds, kind.Value)
-	} else if get(node, "enum") != nil || get(node, "const") != nil {
-		kinds = append(kinds, "string")
+	} else {
+		kinds = kindsOf(listed(node))
 	}
 	if i := slices.Index(kinds, "null"); i >= 0 {
 		kinds, nullable = slices.Delete(kinds, i, i+1), true
@@ -241,6 +264,12 @@ func (r *reader) schema(node *yaml.Node, path []string, nullable bool) *field {
 	if len(kinds) != 1 {
 		r.fault(path, "a column has one type", "write `type: string`, or `type: [string, \"null\"]`")
 		return nil
+	}
+	for _, kind := range kindsOf(listed(node)) {
+		if kind != kinds[0] && kind != "null" && (kind != "integer" || kinds[0] != "number") {
+			r.fault(path, "a value of its enum or const is "+kind+", and its type "+kinds[0]+": no answer can be both", "quote the value, or change the type")
+			return nil
+		}
 	}
 	out := &field{nullable: nullable, bits: 64}
 	switch kinds[0] {
@@ -276,6 +305,32 @@ func (r *reader) schema(node *yaml.Node, path []string, nullable bool) *field {
 		return nil
 	}
 	return out
+}
+
+// listed are the values of a schema's enum and const.
+func listed(node *yaml.Node) []*yaml.Node {
+	var values []*yaml.Node
+	if enum := get(node, "enum"); enum != nil {
+		values = enum.Content
+	}
+	if constant := get(node, "const"); constant != nil {
+		values = append(slices.Clip(values), constant)
+	}
+	return values
+}
+
+// kindsOf are the different JSON types of values.
+func kindsOf(values []*yaml.Node) []string {
+	kinds := []string{}
+	for _, value := range values {
+		kind := map[string]string{
+			"!!str": "string", "!!int": "integer", "!!float": "number", "!!bool": "boolean", "!!null": "null", "!!timestamp": "string",
+		}[value.ShortTag()]
+		if kind != "" && !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
 }
 
 func (r *reader) object(node *yaml.Node, path []string, out *field) *field {

@@ -61,6 +61,7 @@ type Ledger struct {
 	db       *pebble.DB
 	lock     *pebble.Lock
 	encoding cbor.EncMode
+	decoding cbor.DecMode
 	id       string
 	queue    chan entry
 	stop     chan struct{} // closed by Close: nothing more is taken
@@ -116,10 +117,16 @@ func Open(dir string) (*Ledger, error) {
 	if err != nil {
 		return nil, errors.Join(err, db.Close(), lock.Close())
 	}
+	// A text that is no UTF-8 must not make a ledger of paid answers unreadable; what is written is cleaned before.
+	decoding, err := cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid}.DecMode()
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), lock.Close())
+	}
 	l := &Ledger{
 		db:       db,
 		lock:     lock,
 		encoding: encoding,
+		decoding: decoding,
 		queue:    make(chan entry, queueLength),
 		stop:     make(chan struct{}),
 		finished: make(chan struct{}),
@@ -283,7 +290,7 @@ func (l *Ledger) encode(value *record) ([]byte, error) {
 // decode reads a record and gives its invocation the origin.
 func (l *Ledger) decode(data []byte) (*record, error) {
 	value := new(record)
-	if err := cbor.Unmarshal(data, value); err != nil {
+	if err := l.decoding.Unmarshal(data, value); err != nil {
 		return nil, fmt.Errorf("ledger: read a record: %w", err)
 	}
 	if value.Answer == nil && value.Invocation == nil {

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -60,7 +58,7 @@ func (l *Ledger) originOf(id []byte) (*schemas.Origin, error) {
 	}
 	met := &origin{shared: new(schemas.Origin), id: id}
 	met.durable.Store(true)
-	if err := errors.Join(cbor.Unmarshal(data, met.shared), closer.Close()); err != nil {
+	if err := errors.Join(l.decoding.Unmarshal(data, met.shared), closer.Close()); err != nil {
 		return nil, fmt.Errorf("ledger: read an origin: %w", err)
 	}
 	l.origins.keep(met)

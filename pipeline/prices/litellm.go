@@ -52,8 +52,8 @@ func readLiteLLM(fields map[string]json.RawMessage) entry {
 	above := regexp.MustCompile(`^(.*)_above_(\d+)k_tokens$`)
 	read := entry{Above: map[int64]Rates{}, Tiers: map[string]Rates{}}
 	for field, raw := range fields {
-		amount, err := decimal.NewFromString(string(raw)) // 1e-05 is exact here, and is not as a float
-		if err != nil {
+		amount, ok := liteLLMAmount(raw)
+		if !ok {
 			continue
 		}
 		if match := above.FindStringSubmatch(field); match != nil {
@@ -76,6 +76,18 @@ func readLiteLLM(fields map[string]json.RawMessage) entry {
 		}
 	}
 	return read
+}
+
+// liteLLMAmount reads dollars a unit. 1e-05 is exact here, and is not as a float; what floats have left behind in the
+// file, as 1.9999999999999998e-07, is rounded away.
+func liteLLMAmount(raw json.RawMessage) (decimal.Decimal, bool) {
+	const longest, places = 40, 14
+	amount, err := decimal.NewFromString(string(raw))
+	if err != nil || len(raw) > longest || amount.Exponent() > longest || amount.Exponent() < -longest ||
+		amount.Sign() < 0 || amount.Cmp(decimal.NewFromInt(1)) > 0 {
+		return amount, false
+	}
+	return amount.Round(places), true
 }
 
 // setLiteLLM takes in a field, and reports whether it is one of ours.

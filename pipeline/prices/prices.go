@@ -256,7 +256,7 @@ func (b *Book) find(provider, model string) *price {
 		name = name[:end[0]]
 	}
 	// Bedrock's inference profiles put a region before the model: "eu.anthropic.claude-...".
-	if region, rest, ok := strings.Cut(model, "."); ok && slices.Contains([]string{"us", "eu", "apac", "global"}, region) {
+	if region, rest, ok := strings.Cut(model, "."); ok && slices.Contains([]string{"us", "us-gov", "eu", "apac", "jp", "au", "global"}, region) {
 		return b.find(provider, rest)
 	}
 	return nil

@@ -8,23 +8,32 @@ import (
 	"github.com/inflowhq/inflow/schemas"
 )
 
-// IsURL reports whether where media lie is for the provider to find: the rest are paths.
-func IsURL(text string) bool {
+// isURL reports whether where media lie is for the provider to find: the rest are paths.
+func isURL(text string) bool {
 	scheme, _, ok := strings.Cut(text, ":")
 	return ok && (strings.Contains(text, "://") && len(scheme) > 1 || scheme == "data")
 }
 
-// Describe fills in the MIME type and the name of media, as far as their first bytes or their URL tell. A provider
-// refuses what stays without.
+// Describe fills in the MIME type and the name of media, as far as their first bytes, their path or their URL tell. A
+// provider refuses what stays without.
 func Describe(media *schemas.Media) {
-	if media.URL != "" && media.Name == "" {
-		place, _, _ := strings.Cut(media.URL, "?")
+	place := media.Path
+	if rest, ok := strings.CutPrefix(media.URL, "data:"); ok {
+		kind, _, _ := strings.Cut(rest, ",")
+		kind, _, _ = strings.Cut(kind, ";")
+		if media.MIMEType == "" {
+			media.MIMEType = kind
+		}
+	} else if media.URL != "" {
+		place, _, _ = strings.Cut(media.URL, "?")
+	}
+	if media.Name == "" && place != "" {
 		media.Name = path.Base(place)
 	}
-	if media.MIMEType != "" {
-		return
+	if media.MIMEType == "" {
+		media.MIMEType = sniff(media.Data)
 	}
-	if media.MIMEType = sniff(media.Data); media.MIMEType == "" {
+	if media.MIMEType == "" {
 		media.MIMEType = byExtension(path.Ext(media.Name))
 	}
 }

@@ -45,14 +45,14 @@ func TestMedia(t *testing.T) {
 	if len(got) != 4 || got[0].Text != "What is on it? a" || got[1].Media.MIMEType != "image/jpeg" || len(got[1].Media.Data) != 4 {
 		t.Fatalf("got %+v", got)
 	}
-	if file := got[2].Media; file.URL != "https://example.com/a.pdf?x=1" || file.MIMEType != "application/pdf" || file.Name != "a.pdf" || !prompts.IsURL(file.URL) {
+	if file := got[2].Media; file.URL != "https://example.com/a.pdf?x=1" || file.MIMEType != "application/pdf" || file.Name != "a.pdf" || file.Path != "" {
 		t.Errorf("got %+v", file)
 	}
 	if got[3].Media.MIMEType != "audio/flac" {
 		t.Errorf("what the job says does not go first: %+v", got[3].Media)
 	}
 	got = template.Render(record, 1)[1].Parts
-	if len(got) != 3 || got[1].Media.URL != "scans/b.PDF" || got[1].Media.MIMEType != "application/pdf" || prompts.IsURL(got[1].Media.URL) {
+	if len(got) != 3 || got[1].Media.Path != "scans/b.PDF" || got[1].Media.URL != "" || got[1].Media.MIMEType != "" {
 		t.Errorf("a NULL is not left out, or a path is no path: %+v", got)
 	}
 
@@ -75,11 +75,15 @@ func TestDescribe(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", data, media.MIMEType, want)
 		}
 	}
-	for text, want := range map[string]bool{
-		"https://a/b": true, "s3://bucket/key": true, "data:image/png;base64,AA": true, "/a/b.png": false, "b.png": false, `C:\a.png`: false, "c://x": false,
+	// The bytes go before the name, what the job says before both, and a data URL says it itself.
+	for want, media := range map[string]*schemas.Media{
+		"image/png":  {Data: []byte("\x89PNG\r\n\x1a\n"), Path: "a/x.jpg"},
+		"image/jpeg": {Data: []byte("?"), Path: "a/x.jpg"},
+		"audio/flac": {Data: []byte("\x89PNG\r\n\x1a\n"), MIMEType: "audio/flac"},
+		"image/tiff": {URL: "data:image/tiff;base64,AAAA/BBBB.png"},
 	} {
-		if prompts.IsURL(text) != want {
-			t.Errorf("%s: want %t", text, want)
+		if prompts.Describe(media); media.MIMEType != want {
+			t.Errorf("got %+v, want %s", media, want)
 		}
 	}
 }

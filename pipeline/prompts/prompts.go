@@ -74,7 +74,7 @@ type Problem struct {
 func Parse(messages []Message, schema *arrow.Schema) (*Template, []Problem) {
 	b := &binder{
 		schema: schema, template: &Template{},
-		place: regexp.MustCompile(`\{\{(.*?)\}\}`), name: regexp.MustCompile(`^[\pL_][\pL\pN_ .-]*$`),
+		place: regexp.MustCompile(`(?s)\{\{(.*?)\}\}`), name: regexp.MustCompile(`^[\pL_][\pL\pN_ .-]*$`),
 	}
 	for i, m := range messages {
 		parsed := message{role: m.Role}
@@ -177,7 +177,7 @@ func (t *Template) Columns() []string { return slices.Clone(t.columns) }
 func (t *Template) HasMedia() bool { return t.media }
 
 // Render fills the template from one row of a record of the schema that it was bound to. Media of a STRING column have
-// its text as their URL, also where it is a path; a part whose column is NULL is left out. Bytes point into the record.
+// its text as their URL or their path; a part whose column is NULL is left out. Bytes point into the record.
 func (t *Template) Render(record arrow.Record, row int) []schemas.Message {
 	out := make([]schemas.Message, len(t.messages))
 	for i := range t.messages {
@@ -220,12 +220,15 @@ func (p *part) media(record arrow.Record, row int) *schemas.Media {
 		return nil
 	}
 	media := &schemas.Media{Kind: p.kind, MIMEType: p.mimeType}
-	if bytes, ok := column.(*array.Binary); ok {
-		media.Data = bytes.Value(row)
-		Describe(media)
-		return media
+	switch place := schemas.Text(column, row); {
+	case column.DataType().ID() == arrow.BINARY:
+		media.Data = column.(*array.Binary).Value(row) //nolint:errcheck,forcetypeassert // the type says so
+	case isURL(place):
+		media.URL = place
+	default:
+		media.Path = place
+		return media // what it is, its bytes tell when they are read
 	}
-	media.URL = schemas.Text(column, row)
 	Describe(media)
 	return media
 }

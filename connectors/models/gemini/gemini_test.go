@@ -402,7 +402,7 @@ func TestAnswers(t *testing.T) {
 		{name: "number", body: content(`{"text":5}`, "STOP", usage20and5), stop: schemas.StopEnd, class: schemas.Transient, code: "malformed_response", basis: provider},
 		{name: "arguments of a list", body: content(`{"functionCall":{"name":"f","args":[]}}`, "STOP", usage20and5), stop: schemas.StopToolCalls, class: schemas.Transient, code: "malformed_response", basis: provider},
 		{name: "list", body: `[{"candidates":[]}]`, class: schemas.Transient, code: "malformed_response", basis: none},
-		{name: "error object", body: failureBody(429, "RESOURCE_EXHAUSTED", ""), class: schemas.Throttled, code: "rate_limit_exceeded", basis: estimated},
+		{name: "error object", body: failureBody(429, "RESOURCE_EXHAUSTED", ""), class: schemas.Throttled, code: "rate_limit_exceeded", basis: none},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

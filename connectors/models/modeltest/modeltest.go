@@ -129,7 +129,7 @@ func WithImage() *schemas.Request {
 // Structured is a question whose answer keeps to a schema.
 func Structured() *schemas.Request {
 	request := Question()
-	request.Format = &schemas.Format{Name: "answer", Schema: json.RawMessage(
+	request.Format = &schemas.Format{Name: "answer", Strict: true, Schema: json.RawMessage(
 		`{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}`)}
 	return request
 }

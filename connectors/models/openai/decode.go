@@ -52,7 +52,7 @@ func (*format) Decode(body []byte, response *schemas.Response) error {
 				return a.ok
 			})
 		}
-		return a.ok
+		return true // the usage is paid, whatever is wrong with the rest
 	})
 	response.Usage.ServiceTier = a.tier
 	switch {

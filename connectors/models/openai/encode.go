@@ -3,6 +3,7 @@ package openai
 import (
 	"encoding/base64"
 	"fmt"
+	"strconv"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -103,7 +104,8 @@ func (d *Dialect) appendChat(body []byte, request *schemas.Request) []byte {
 		body = append(append(append(body, `,"nvext":{"guided_json":`...), request.Format.Schema...), '}')
 	case SchemaResponseFormat, SchemaNone:
 		body = wire.AppendString(append(body, `,"response_format":{"type":"json_schema","json_schema":{"name":`...), formatName(request.Format))
-		body = append(append(append(body, `,"schema":`...), request.Format.Schema...), `,"strict":true}}`...)
+		body = append(append(append(body, `,"schema":`...), request.Format.Schema...), `,"strict":`...)
+		body = append(strconv.AppendBool(body, request.Format.Strict), `}}`...)
 	}
 	return body
 }

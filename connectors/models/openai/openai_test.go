@@ -88,7 +88,7 @@ func TestAnswers(t *testing.T) {
 		{name: "list", body: `["ANSWER-TEXT"]`, class: schemas.Transient, code: "malformed_response", basis: none},
 		{name: "cut JSON", body: `{"choices":[{"message":{"content":"ANSWER-TEXT`, class: schemas.Transient, code: "truncated_response", basis: estimated},
 		{name: "empty body", body: "", class: schemas.Transient, code: "truncated_response", basis: estimated},
-		{name: "error object", body: `{"error":{"code":429,"message":"slow down"}}`, class: schemas.Throttled, code: "rate_limit_exceeded", basis: estimated},
+		{name: "error object", body: `{"error":{"code":429,"message":"slow down"}}`, class: schemas.Throttled, code: "rate_limit_exceeded", basis: none},
 		{name: "vague error", body: `{"error":{"message":"oh"}}`, class: schemas.Transient, code: "server_error", basis: estimated},
 
 		{name: "400", status: 400, body: `{"error":{"code":"context_length_exceeded","message":"too long"}}`, class: schemas.Rejected, code: "context_length_exceeded", basis: none},

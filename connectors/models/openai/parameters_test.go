@@ -105,7 +105,7 @@ func TestParametersTranslated(t *testing.T) {
 			}(),
 			object{
 				"store": true, "reasoning": object{"summary": "auto"}, "text": object{
-					"verbosity": "low", "format": object{"type": "json_schema", "name": "answer", "schema": object{"type": "object"}, "strict": true},
+					"verbosity": "low", "format": object{"type": "json_schema", "name": "answer", "schema": object{"type": "object"}, "strict": false},
 				},
 			},
 		},

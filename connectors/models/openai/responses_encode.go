@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -155,7 +156,8 @@ func appendText(body []byte, format *schemas.Format, settings []byte) []byte {
 	body = append(body, `,"text":{`...)
 	if format != nil {
 		body = wire.AppendString(append(body, `"format":{"type":"json_schema","name":`...), formatName(format))
-		body = append(append(append(body, `,"schema":`...), format.Schema...), `,"strict":true}`...)
+		body = append(append(append(body, `,"schema":`...), format.Schema...), `,"strict":`...)
+		body = append(strconv.AppendBool(body, format.Strict), '}')
 	} else {
 		settings = settings[1:] // its comma
 	}

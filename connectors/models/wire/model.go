@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -127,6 +128,12 @@ func (m *Model) ask(
 	ctx context.Context, request *schemas.Request, stream bool, send func(*Call, *Answer, *schemas.Response) error,
 ) (*schemas.Response, error) {
 	response := &schemas.Response{Model: m.options.Model, Usage: schemas.Usage{Basis: schemas.BasisNone}}
+	// The set-up has been checked before the run; what a row brings of its own is checked here.
+	if hasMedia(request) {
+		if err := m.options.Format.Check(request); err != nil {
+			return response, &schemas.Error{Op: "check the request", Class: schemas.Rejected, Code: "unsupported_media", Err: err}
+		}
+	}
 	call, err := m.options.Format.Encode(request, stream)
 	if err != nil {
 		return response, &schemas.Error{Op: "encode the request", Code: "invalid_request", Err: err}
@@ -151,6 +158,12 @@ func (m *Model) ask(
 	return response, err
 }
 
+func hasMedia(request *schemas.Request) bool {
+	return slices.ContainsFunc(request.Messages, func(message schemas.Message) bool {
+		return slices.ContainsFunc(message.Parts, func(part schemas.Part) bool { return part.Media != nil })
+	})
+}
+
 // decode reads a whole body. answer.PossiblyPaid is cleared where something else than a model answered.
 //
 // Errors never wrap what encoding/json says: it quotes the answer.
@@ -168,7 +181,11 @@ func (m *Model) decode(call *Call, answer *Answer, response *schemas.Response) e
 	}
 	err := m.options.Format.Decode(body, response)
 	if problem, ok := errors.AsType[*Problem](err); ok {
-		return call.Refused(answer, *problem)
+		refused := call.Refused(answer, *problem)
+		if class := schemas.ClassOf(refused); class == schemas.Throttled || class == schemas.Fatal {
+			answer.PossiblyPaid = false // a refusal behind a 200 is one all the same: nothing was served
+		}
+		return refused
 	}
 	if err != nil {
 		return call.Malformed(answer, err)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -122,7 +123,7 @@ func (c *Client) exchange(
 	defer response.Body.Close() //nolint:errcheck // the bytes are read or given up; nothing is left to learn
 
 	answer.Status = response.StatusCode
-	answer.ContentType = response.Header.Get("Content-Type")
+	answer.ContentType = strings.ToValidUTF8(response.Header.Get("Content-Type"), "\uFFFD")
 	if answer.Status < 200 || answer.Status > 299 {
 		// However much of it can be read will do: the status alone decides.
 		text, _ := c.readBody(ctx, response, errorBodyLimit)
