@@ -50,8 +50,9 @@ func (b *batch) finish(i int, answer *schemas.Answer) {
 	}
 }
 
-// minLine is the least room for rows in line.
-const minLine = 64
+// The room for rows in line is the concurrency, but not less or more than that: each has a goroutine, whose stack the
+// garbage collector looks through.
+const minLine, maxLine = 64, 256
 
 // asker takes single rows to their durable answers.
 type asker struct {
@@ -92,7 +93,7 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 	return &asker{
 		options: options, chain: c, digest: sha256.Sum256(shared), format: format, flights: make(map[ledger.Key]chan struct{}),
 		reused: make(map[*schemas.Origin]*schemas.Origin),
-		line:   semaphore.NewWeighted(max(minLine, int64(options.Limits.Concurrency))),
+		line:   semaphore.NewWeighted(min(max(minLine, int64(options.Limits.Concurrency)), maxLine)),
 	}, nil
 }
 

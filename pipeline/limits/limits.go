@@ -58,9 +58,12 @@ func New(options Options) *Limiter {
 	return l
 }
 
+// maxAhead bounds the calls that are prepared ahead: at any rate that one process can send, a few milliseconds' worth.
+const maxAhead = 256
+
 // Ahead is how many calls may be prepared, but not sent, beside so many on the wire: enough that one which has ended
 // is followed at once.
-func Ahead(concurrency int) int { return max(1, concurrency/2) }
+func Ahead(concurrency int) int { return max(1, min(concurrency/2, maxAhead)) }
 
 // Reservation is what one admitted call holds: Send, when it is ready, and Settle in any case, which gives it back.
 // It is not safe for concurrent use.
