@@ -130,7 +130,7 @@ func (c *config) throughput(ctx context.Context, small, large string) error {
 // latency compares with what the model's own time leaves, over rows enough that start and end weigh little.
 func (c *config) latency(ctx context.Context) error {
 	const concurrency, latency = 1000, 200 * time.Millisecond
-	table, rows := filepath.Join(c.dir, "middle"), 3*c.rows
+	table, rows := filepath.Join(c.dir, "middle"), 5*c.rows
 	if err := makeTable(ctx, table, rows); err != nil {
 		return err
 	}
