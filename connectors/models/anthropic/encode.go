@@ -1,7 +1,6 @@
 package anthropic
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,13 +70,11 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 		return nil, err
 	}
 	translated.Stream = stream
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false) // a prompt with markup must not grow to six times its length
-	if err := encoder.Encode(translated); err != nil {
+	body, err := wire.Marshal(translated)
+	if err != nil {
 		return nil, fmt.Errorf("%w: the request cannot be written as JSON: %w", schemas.ErrInvalid, err)
 	}
-	return f.call(bytes.TrimSuffix(buffer.Bytes(), []byte("\n")), stream), nil
+	return f.call(body, stream), nil
 }
 
 // translate says the request in the API's words, or every reason why that cannot be done. Check and Encode share it,

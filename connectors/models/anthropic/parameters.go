@@ -57,18 +57,10 @@ func known() []string {
 // refusal says why a parameter that exists cannot be set; empty where it can.
 func refusal(name string) string {
 	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "messages", "system", "prompt", "input":
+	case "system":
 		return "the job's request says what is asked; remove it"
-	case "stream", "stream_options":
-		return "an answer is kept whole, so streaming gains nothing; remove it"
-	case "n", "best_of":
-		return "a row has one answer; remove it"
-	case "tools", "tool_choice", "functions", "function_call", "mcp_servers", "container", "web_search_options":
+	case "mcp_servers", "container", "web_search_options":
 		return "a row's answer is text, and nobody would run the tool; remove it, or ask for a response_format"
-	case "audio", "modalities":
-		return "a row's answer is text; remove it"
 	case "seed", "frequency_penalty", "presence_penalty", "logit_bias", "logprobs", "top_logprobs", "prediction", "store",
 		"verbosity", "prompt_cache_key", "prompt_cache_retention":
 		return "Anthropic has nothing like it; remove it"
@@ -79,7 +71,7 @@ func refusal(name string) string {
 	case "output_config", "output_format":
 		return "it is called response_format, and reasoning_effort for the effort, here"
 	}
-	return ""
+	return wire.Reserved(name)
 }
 
 // reading turns parameters into settings and gathers what is wrong with them.
@@ -168,7 +160,7 @@ func (r *reading) fault(name, text string, values ...any) {
 // fraction is a number from 0 to 1, as temperature and top_p are here.
 func (r *reading) fraction(name string, value any) *float64 {
 	number, ok := wire.Number(value)
-	if !ok || !(number >= 0 && number <= 1) { // NaN as well
+	if !ok || number < 0 || number > 1 {
 		r.fault(name, "it must be a number from 0 to 1")
 		return nil
 	}
@@ -176,12 +168,11 @@ func (r *reading) fraction(name string, value any) *float64 {
 }
 
 func (r *reading) whole(name string, value any, least int64) *int64 {
-	number, ok := wire.Number(value)
-	if !ok || number != math.Trunc(number) || number < float64(least) || number > math.MaxInt32 {
+	count, ok := wire.Whole(value, least, math.MaxInt32)
+	if !ok {
 		r.fault(name, "it must be a whole number from %d", least)
 		return nil
 	}
-	count := int64(number)
 	return &count
 }
 
@@ -214,19 +205,8 @@ func (r *reading) typed(name string, value any) string {
 
 // stops takes a text or a list. The API refuses sequences of nothing but white space.
 func (r *reading) stops(name string, value any) []string {
-	var list []string
-	switch given := value.(type) {
-	case string:
-		list = []string{given}
-	case []string:
-		list = slices.Clone(given)
-	case []any:
-		for _, entry := range given {
-			text, _ := entry.(string)
-			list = append(list, text)
-		}
-	}
-	if list == nil || slices.ContainsFunc(list, func(text string) bool { return strings.TrimSpace(text) == "" }) {
+	list, ok := wire.Texts(value)
+	if !ok || slices.ContainsFunc(list, func(text string) bool { return strings.TrimSpace(text) == "" }) {
 		r.fault(name, "it must be a text or a list of texts, none of them blank")
 		return nil
 	}

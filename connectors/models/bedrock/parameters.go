@@ -1,8 +1,6 @@
 package bedrock
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -48,18 +46,10 @@ func known() []string {
 // refusal says why a parameter that exists cannot be set; empty where it can.
 func refusal(name string) string {
 	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "messages", "system", "input", "prompt":
+	case "system":
 		return "the job's request says what is asked; remove it"
-	case "stream", "stream_options":
-		return "an answer is kept whole, so streaming gains nothing; remove it"
-	case "n", "best_of":
-		return "a row has one answer; remove it"
-	case "tools", "tool_choice", "functions", "function_call", "tool_config":
+	case "tool_config":
 		return "a row's answer is text, and nobody would run the tool; remove it, or ask for a response_format"
-	case "audio", "modalities":
-		return "a row's answer is text; remove it"
 	case "frequency_penalty", "logit_bias", "logprobs", "parallel_tool_calls", "presence_penalty", "reasoning_effort", "seed",
 		"thinking", "top_k", "top_logprobs", "verbosity":
 		return "Converse has no field for it; where the model has one, write it under additional_model_request_fields by the model's own name, or remove it"
@@ -70,7 +60,7 @@ func refusal(name string) string {
 	case "additional_model_response_field_paths", "prompt_variables":
 		return "a row's answer is text, and its prompt is written out; remove it"
 	}
-	return ""
+	return wire.Reserved(name)
 }
 
 // translation is a map of parameters on its way to Converse's fields.
@@ -130,14 +120,14 @@ func (t *translation) maxTokens() {
 		if value == nil {
 			continue
 		}
-		tokens, ok := number(value)
+		tokens, ok := wire.Whole(value, 1, math.MaxInt32)
 		switch {
-		case !ok || tokens != math.Trunc(tokens) || tokens < 1 || tokens > math.MaxInt32:
+		case !ok:
 			t.fault(name, "write a whole number of at least 1")
 		case set:
 			t.fault(name, "max_tokens says the same; remove one of them")
 		default:
-			t.config = strconv.AppendInt(append(t.config, `,"maxTokens":`...), int64(tokens), 10)
+			t.config = strconv.AppendInt(append(t.config, `,"maxTokens":`...), tokens, 10)
 		}
 		set = true
 	}
@@ -149,46 +139,21 @@ func (t *translation) fraction(name, field string) {
 	if value == nil {
 		return
 	}
-	fraction, ok := number(value)
-	if !ok || !(fraction >= 0 && fraction <= 1) {
+	fraction, ok := wire.Number(value)
+	if !ok || fraction < 0 || fraction > 1 {
 		t.fault(name, "Converse takes a number from 0 to 1")
 		return
 	}
 	t.config = strconv.AppendFloat(append(append(append(t.config, `,"`...), field...), `":`...), fraction, 'f', -1, 64)
 }
 
-// number takes what a YAML or JSON file makes of a number.
-func number(value any) (float64, bool) {
-	switch value := value.(type) {
-	case int:
-		return float64(value), true
-	case int64:
-		return float64(value), true
-	case float64:
-		return value, true
-	}
-	return 0, false
-}
-
 // stop takes one text or several.
 func (t *translation) stop() {
-	var texts []string
-	ok := true
-	switch value := t.of["stop"].(type) {
-	case nil:
+	value := t.of["stop"]
+	if value == nil {
 		return
-	case string:
-		texts = []string{value}
-	case []string:
-		texts = value
-	case []any:
-		for _, entry := range value {
-			text, is := entry.(string)
-			texts, ok = append(texts, text), ok && is
-		}
-	default:
-		ok = false
 	}
+	texts, ok := wire.Texts(value)
 	const most = 2500 // API reference, InferenceConfiguration
 	if !ok || len(texts) > most || slices.Contains(texts, "") {
 		t.fault("stop", "write a text, or a list of at most 2500 texts, none of them empty")
@@ -226,7 +191,7 @@ func (t *translation) object(name, field string, fits func(name string, value an
 			}
 		}
 	}
-	text, err := marshal(value)
+	text, err := wire.Marshal(value)
 	if err != nil {
 		t.fault(name, "it cannot be written as JSON")
 		return
@@ -292,7 +257,7 @@ func (t *translation) responseFormat() {
 	}
 	inner, _ := format["json_schema"].(map[string]any)
 	schema, is := inner["schema"].(map[string]any)
-	text, err := marshal(schema)
+	text, err := wire.Marshal(schema)
 	if kind != "json_schema" || len(format) != 2 || !is || err != nil {
 		t.fault("response_format", shape)
 		return
@@ -318,15 +283,4 @@ func (t *translation) responseFormat() {
 	}
 	t.format = true
 	t.rest = appendFormat(t.rest, name, description, string(text))
-}
-
-// marshal writes JSON without the escapes that are for HTML.
-func marshal(value any) ([]byte, error) {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
-		return nil, err //nolint:wrapcheck // the caller says what was to be written
-	}
-	return bytes.TrimSpace(buffer.Bytes()), nil
 }

@@ -1,7 +1,6 @@
 package cohere
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -80,13 +79,10 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 	if err != nil {
 		return nil, err
 	}
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false) // a prompt with markup must not grow to six times its length
-	if err := encoder.Encode(body); err != nil {
+	text, err := wire.Marshal(body)
+	if err != nil {
 		return nil, fmt.Errorf("%w: the request cannot be written as JSON: %w", schemas.ErrInvalid, err)
 	}
-	text := bytes.TrimSuffix(buffer.Bytes(), []byte("\n"))
 	if request.Task == schemas.TaskEmbeddings {
 		return f.call("cohere: embeddings", embedPath, text), nil
 	}

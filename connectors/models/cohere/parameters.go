@@ -65,19 +65,13 @@ func known(task schemas.Task) []string {
 // refusal says why a parameter that exists cannot be set; empty where it can.
 func refusal(name string) string {
 	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "messages", "input", "inputs", "texts", "images", "prompt", "documents":
+	case "inputs", "texts", "images", "documents":
 		return "the job's request says what is asked; remove it"
-	case "stream", "stream_options":
-		return "an answer is kept whole, so streaming gains nothing; remove it"
-	case "n", "best_of":
-		return "a row has one answer; remove it"
-	case "tools", "tool_choice", "strict_tools", "functions", "function_call", "web_search_options":
+	case "strict_tools", "web_search_options":
 		return "a row's answer is text, and nobody would run the tool; remove it, or ask for a response_format"
-	case "audio", "modalities", "logprobs", "top_logprobs", "citation_options":
+	case "logprobs", "top_logprobs", "citation_options":
 		return "a row's answer is text; remove it"
-	case "encoding_format", "embedding_types":
+	case "embedding_types":
 		return "vectors are read as numbers; remove it"
 	case "user", "metadata", "safety_identifier", "service_tier", "store", "logit_bias", "prediction", "verbosity",
 		"prompt_cache_key", "prompt_cache_retention":
@@ -91,7 +85,7 @@ func refusal(name string) string {
 	case "output_dimension":
 		return "it is called dimensions here"
 	}
-	return ""
+	return wire.Reserved(name)
 }
 
 // reading goes through parameters and gathers what is wrong with them.
@@ -202,7 +196,7 @@ func (r *reading) fault(name, text string, values ...any) {
 
 func (r *reading) number(name string, value any, least, most float64) *float64 {
 	number, ok := wire.Number(value)
-	if !ok || !(number >= least && number <= most) { // NaN as well
+	if !ok || number < least || number > most {
 		if most == math.MaxFloat64 {
 			r.fault(name, "it must be a number from %v", least)
 		} else {
@@ -214,12 +208,11 @@ func (r *reading) number(name string, value any, least, most float64) *float64 {
 }
 
 func (r *reading) whole(name string, value any, least, most int64) *int64 {
-	number, ok := wire.Number(value)
-	if !ok || number != math.Trunc(number) || number < float64(least) || number > float64(most) {
+	count, ok := wire.Whole(value, least, most)
+	if !ok {
 		r.fault(name, "it must be a whole number from %d to %d", least, most)
 		return nil
 	}
-	count := int64(number)
 	return &count
 }
 
@@ -234,19 +227,8 @@ func (r *reading) oneOf(name string, value any, choices ...string) string {
 
 // stops takes a text or a list.
 func (r *reading) stops(name string, value any) []string {
-	var list []string
-	switch given := value.(type) {
-	case string:
-		list = []string{given}
-	case []string:
-		list = slices.Clone(given)
-	case []any:
-		for _, entry := range given {
-			text, _ := entry.(string)
-			list = append(list, text)
-		}
-	}
-	if list == nil || len(list) > maxStops || slices.Contains(list, "") {
+	list, ok := wire.Texts(value)
+	if !ok || len(list) > maxStops || slices.Contains(list, "") {
 		r.fault(name, "it must be a text or a list of at most %d texts, none of them empty", maxStops)
 		return nil
 	}

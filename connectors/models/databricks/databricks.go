@@ -6,7 +6,6 @@ package databricks
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,13 +108,11 @@ func parseWorkspace(text string) (*url.URL, error) {
 
 // object is a map of texts as JSON, in the order of its keys.
 func object(texts map[string]string) string {
-	var out strings.Builder
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if encoder.Encode(texts) != nil { // a map of texts always can be written
+	out, err := wire.Marshal(texts)
+	if err != nil { // a map of texts always can be written
 		return "{}"
 	}
-	return strings.TrimSpace(out.String())
+	return string(out)
 }
 
 // ascii escapes what a header cannot hold.

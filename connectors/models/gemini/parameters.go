@@ -1,8 +1,6 @@
 package gemini
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -96,15 +94,12 @@ func (f *format) encode(request *schemas.Request) (*encodedParameters, error) {
 		if len(section.of) == 0 {
 			continue
 		}
-		var text bytes.Buffer
-		encoder := json.NewEncoder(&text)
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(section.of); err != nil {
+		fields, err := wire.Marshal(section.of)
+		if err != nil {
 			faults = append(faults, fmt.Errorf("%w: request.parameters cannot be written as JSON: %w", schemas.ErrInvalid, err))
 			continue
 		}
-		fields := strings.TrimSpace(text.String())
-		*section.into = section.comma + fields[1:len(fields)-1]
+		*section.into = section.comma + string(fields[1:len(fields)-1])
 	}
 	return encoded, errors.Join(faults...)
 }
@@ -198,15 +193,10 @@ func embeddingParameters(vertex bool) map[string]translator {
 
 func number(name string) translator {
 	return func(t *translation, value any) error {
-		switch got := value.(type) {
-		case int, int64:
-			return put(t.generation, name, got)
-		case float64:
-			if !math.IsNaN(got) && !math.IsInf(got, 0) {
-				return put(t.generation, name, got)
-			}
+		if _, ok := wire.Number(value); !ok {
+			return errors.New("it must be a number")
 		}
-		return errors.New("it must be a number")
+		return put(t.generation, name, value)
 	}
 }
 
@@ -216,19 +206,11 @@ func integer(name string, least int64) translator {
 
 // putInteger takes an int32, as all of Google's are.
 func putInteger(section map[string]any, name string, value any, least int64) error {
-	got := math.NaN()
-	switch value := value.(type) {
-	case int:
-		got = float64(value)
-	case int64:
-		got = float64(value)
-	case float64:
-		got = value
-	}
-	if got != math.Trunc(got) || got < float64(least) || got > math.MaxInt32 { // NaN equals nothing
+	got, ok := wire.Whole(value, least, math.MaxInt32)
+	if !ok {
 		return fmt.Errorf("it must be an integer from %d to %d", least, math.MaxInt32)
 	}
-	return put(section, name, int64(got))
+	return put(section, name, got)
 }
 
 func putText(section map[string]any, name string, value any) error {
@@ -240,23 +222,9 @@ func putText(section map[string]any, name string, value any) error {
 }
 
 func stop(t *translation, value any) error {
-	const reason = "it must be a string or a list of strings"
-	texts := []string{}
-	switch value := value.(type) {
-	case string:
-		texts = append(texts, value)
-	case []string:
-		texts = append(texts, value...)
-	case []any:
-		for _, entry := range value {
-			text, ok := entry.(string)
-			if !ok {
-				return errors.New(reason)
-			}
-			texts = append(texts, text)
-		}
-	default:
-		return errors.New(reason)
+	texts, ok := wire.Texts(value)
+	if !ok {
+		return errors.New("it must be a string or a list of strings")
 	}
 	return put(t.generation, "stopSequences", texts)
 }
@@ -343,19 +311,15 @@ func serviceTier(t *translation, value any) error {
 // refusal says why a parameter that exists cannot be set; empty where it can.
 func refusal(name string, vertex bool) string {
 	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "messages", "input", "prompt", "contents", "systemInstruction":
+	case "contents", "systemInstruction":
 		return "the job's request says what is asked; remove it"
-	case "stream", "stream_options":
-		return "an answer is kept whole, so streaming gains nothing; remove it"
-	case "n", "candidateCount":
+	case "candidateCount":
 		return "a row has one answer, and every further candidate is paid; remove it"
-	case "tools", "tool_choice", "toolConfig", "functions", "function_call", "web_search_options":
+	case "toolConfig", "web_search_options":
 		return "a row's answer is text, and nobody would run the tool; remove it, or ask for a response_format"
 	case "parallel_tool_calls":
 		return "Gemini decides by itself how many tools it calls at once; remove it"
-	case "audio", "modalities", "responseModalities", "speechConfig", "imageConfig":
+	case "responseModalities", "speechConfig", "imageConfig":
 		return "a row's answer is text; remove it"
 	case "logprobs", "top_logprobs", "responseLogprobs":
 		return "an answer has no place for log probabilities; remove it"
@@ -374,6 +338,9 @@ func refusal(name string, vertex bool) string {
 		if vertex {
 			return "Vertex AI has no such parameter; remove it"
 		}
+	}
+	if reason := wire.Reserved(name); reason != "" {
+		return reason
 	}
 	return ofGoogle(name)
 }
@@ -395,12 +362,8 @@ func ofGoogle(name string) string {
 
 func refusalOfEmbeddings(name string, vertex bool) string {
 	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "input", "content", "contents", "instances", "requests":
+	case "content", "contents", "instances", "requests":
 		return "the job's request says what is asked; remove it"
-	case "encoding_format":
-		return "vectors are read as numbers; remove it"
 	case "outputDimensionality":
 		return "write dimensions"
 	case "task_type":
@@ -412,7 +375,7 @@ func refusalOfEmbeddings(name string, vertex bool) string {
 			return "the Gemini API has no such parameter, only Vertex AI; remove it"
 		}
 	}
-	return ""
+	return wire.Reserved(name)
 }
 
 const longestName = 64 // of a parameter; an absurd one must not cost a quadratic table, nor fill an error

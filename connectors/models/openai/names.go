@@ -6,27 +6,6 @@ import (
 	"github.com/inflowhq/inflow/schemas"
 )
 
-// refusal says why a parameter of OpenAI's cannot be set; empty where it can.
-func refusal(name string) string {
-	switch name {
-	case "model":
-		return "the endpoint's destination names the model; remove it"
-	case "messages", "input", "prompt":
-		return "the job's request says what is asked; remove it"
-	case "stream", "stream_options":
-		return "an answer is kept whole, so streaming gains nothing; remove it"
-	case "n", "best_of":
-		return "a row has one answer, and every further choice is paid; remove it"
-	case "tools", "tool_choice", "functions", "function_call":
-		return "a row's answer is text, and nobody would run the tool; remove it, or ask for a response_format"
-	case "audio", "modalities":
-		return "a row's answer is text; remove it"
-	case "encoding_format":
-		return "vectors are read as numbers; remove it"
-	}
-	return ""
-}
-
 // standard are the parameters of OpenAI that may be set (platform.openai.com/docs/api-reference/chat/create,
 // .../completions/create and .../embeddings/create).
 func standard(task schemas.Task) []Parameter {

@@ -1,8 +1,6 @@
 package openai
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -161,7 +159,7 @@ func (d *Dialect) refusal(name string) string {
 	if reason := d.Refused[name]; reason != "" {
 		return reason
 	}
-	return refusal(name)
+	return wire.Reserved(name)
 }
 
 // checkExtraBody: what Inflow writes must have one place only.
@@ -178,7 +176,7 @@ func (d *Dialect) checkExtraBody(known []Parameter, value any) string {
 		switch {
 		case written:
 			return shown(name) + " is a parameter of its own; set request.parameters." + shown(name)
-		case refusal(name) != "" || name == extraBody || name == "usage_context" || name == "client_request_id":
+		case wire.Reserved(name) != "" || name == extraBody || name == "usage_context" || name == "client_request_id":
 			return "the request writes " + shown(name) + " itself; remove it"
 		}
 	}
@@ -238,19 +236,10 @@ func (f *format) parameters(request *schemas.Request) ([]byte, error) {
 
 // appendField appends a field of the body after a comma.
 func appendField(body []byte, name string, value any) ([]byte, error) {
-	text, err := marshal(value)
+	text, err := wire.Marshal(value)
 	if err != nil {
 		return nil, fmt.Errorf("%w: request.parameters.%s cannot be written as JSON: %w", schemas.ErrInvalid, shown(name), err)
 	}
 	body = append(wire.AppendString(append(body, ','), name), ':')
 	return append(body, text...), nil
-}
-
-// marshal leaves <, > and & as they are.
-func marshal(value any) ([]byte, error) {
-	var buffer bytes.Buffer
-	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(value)
-	return bytes.TrimSpace(buffer.Bytes()), err //nolint:wrapcheck // the caller names the parameter
 }

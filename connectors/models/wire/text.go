@@ -67,19 +67,6 @@ func IsObject(text []byte) bool {
 	return len(text) > 0 && text[0] == '{' && json.Valid(text)
 }
 
-// Number is a parameter's value as a number.
-func Number(value any) (float64, bool) {
-	switch number := value.(type) {
-	case int:
-		return float64(number), true
-	case int64:
-		return float64(number), true
-	case float64:
-		return number, true
-	}
-	return 0, false
-}
-
 // BaseURL reads the base URL of a setting, whose name is field; keyField is where the key belongs. Its errors do not show it: it may hold a secret.
 func BaseURL(base, field, example, keyField string) (*url.URL, error) {
 	parsed, err := url.Parse(base)
