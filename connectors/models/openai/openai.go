@@ -130,7 +130,7 @@ func (o *Options) header() http.Header {
 func (o *Options) authorize() func(context.Context, *wire.Call) error {
 	switch {
 	case o.entra():
-		return newEntra(o).authorize
+		return o.entraTokens().Authorize
 	case o.KeyHeader != "":
 		return wire.Key(http.CanonicalHeaderKey(o.KeyHeader), "", o.APIKey)
 	case o.AzureDeployment != "":
