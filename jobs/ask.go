@@ -109,7 +109,8 @@ func (a *Ask) Put(ctx context.Context, lookupEnv func(string) (string, bool), em
 			return asked, nil
 		}
 		failures = append(failures, fmt.Errorf("%s: %w", to.Name, err))
-		if class := schemas.ClassOf(err); came || class == schemas.Fatal || class == schemas.Rejected {
+		if failure, ok := errors.AsType[*schemas.Error](err); !ok || came || failure.Class == schemas.Fatal ||
+			failure.Class == schemas.Rejected || !routing.Falls(failure) {
 			break
 		}
 	}

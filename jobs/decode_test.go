@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -58,7 +59,7 @@ func TestDefaults(t *testing.T) {
 		Source:  Source{Delta: TableRef{Name: "main.support.tickets"}},
 		Request: Request{
 			Endpoint: "triage", Messages: []Message{{Role: "user", Content: "{{ subject }}"}},
-			Reuse: ReuseRow, Timeout: 2 * time.Minute,
+			Reuse: pipeline.ReuseRow, Timeout: 2 * time.Minute,
 		},
 		Limits:  Limits{Concurrency: 64},
 		OnError: OnError{Retries: 5, FailAbove: 0.1},
@@ -94,7 +95,7 @@ func TestEveryKey(t *testing.T) {
 				"temperature": 0, "max_tokens": 200, "top_p": 0.5, "stop": []any{"END", "2024-01-01"},
 				"logit_bias": map[string]any{"50256": -100}, "user": nil,
 			},
-			Reuse: ReuseRequest, Timeout: 90 * time.Second,
+			Reuse: pipeline.ReuseRequest, Timeout: 90 * time.Second,
 		},
 		Limits:  Limits{RequestsPerMinute: 600, TokensPerMinute: 200_000, Concurrency: 8, Budget: got.Limits.Budget},
 		OnError: OnError{Retries: 0, FailAbove: 0.05},

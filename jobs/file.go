@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/pipeline/answers"
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -74,7 +75,7 @@ type Request struct {
 	Answer         *answers.Type `yaml:"-"` // of it; nil: text
 	// Parameters hold JSON values only: nil, bool, int, float64, string, []any, map[string]any.
 	Parameters map[string]any `yaml:"parameters"`
-	Reuse      Reuse          `yaml:"reuse"`
+	Reuse      pipeline.Reuse `yaml:"reuse"`
 	Timeout    time.Duration  `yaml:"-"` // of one attempt; default 120s
 }
 
@@ -123,16 +124,6 @@ func (p *Part) media() (kind schemas.MediaKind, column string) {
 	return "", ""
 }
 
-// Reuse says what may share an answer that was paid for already.
-type Reuse string
-
-// The kinds of reuse.
-const (
-	ReuseRow     Reuse = "row"     // the same row with the same request; the default
-	ReuseRequest Reuse = "request" // any row whose rendered request is the same
-	ReuseNone    Reuse = "none"    // nothing from an earlier run
-)
-
 // Limits are the run's own ceilings. Zero is no limit, except for Concurrency.
 type Limits struct {
 	RequestsPerMinute int64       `yaml:"requests_per_minute"`
@@ -168,7 +159,7 @@ type Commit struct {
 func defaults() *File {
 	return &File{
 		State:   ".inflow",
-		Request: Request{Reuse: ReuseRow, Timeout: 120 * time.Second},
+		Request: Request{Reuse: pipeline.ReuseRow, Timeout: 120 * time.Second},
 		Limits:  Limits{Concurrency: 64},
 		OnError: OnError{Retries: 5, FailAbove: 0.1},
 		Commit:  Commit{Rows: 50_000, Interval: 30 * time.Second},

@@ -264,7 +264,7 @@ func (j *Job) bind() error {
 	}
 	j.question = pipeline.Question{
 		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Files: j.media, Filter: filter, Key: key, Answer: request.Answer,
-		Parameters: request.Parameters, Reuse: pipeline.Reuse(request.Reuse), Timeout: request.Timeout,
+		Parameters: request.Parameters, Reuse: request.Reuse, Timeout: request.Timeout,
 		Retries: j.File.OnError.Retries,
 	}
 	return j.File.Join(faults...)

@@ -115,7 +115,7 @@ func (c *chain) retry(admit, ctx context.Context, q *question) sent {
 			}
 		}
 		action = actionRetry
-		if len(order) > 1 && falls(failure) {
+		if len(order) > 1 && routing.Falls(failure) {
 			next = (next + 1) % len(order)
 			action = actionFallback
 			if next != 0 { // the next destination has not been asked in this round: no need to wait for it
@@ -138,12 +138,6 @@ func (c *chain) retry(admit, ctx context.Context, q *question) sent {
 		c.logger.DebugContext(ctx, "asking again", "request_id", q.request.ID, "attempt", q.attempt+1, "after", failure.Code,
 			"class", failure.Class.String(), "waited_ms", wait.Milliseconds(), "destination", c.endpoint.Destinations[order[next]].Name)
 	}
-}
-
-// falls reports whether a failure moves a request on to the next destination: 429 and 5xx, and what never
-// got a status.
-func falls(failure *schemas.Error) bool {
-	return failure.HTTPStatus == 0 || failure.HTTPStatus == 429 || failure.HTTPStatus >= 500
 }
 
 // backoff doubles from firstBackoff and draws from the upper half, so that rows that failed together do not

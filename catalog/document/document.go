@@ -114,10 +114,10 @@ func (d *Document) KeyPosition(path ...string) (line, column int) {
 // Has reports whether there is a value at path.
 func (d *Document) Has(path ...string) bool { return d.node(path) != nil }
 
-// Text returns the scalar at path as it is written, unquoted.
+// Text returns the scalar at path as it is written, unquoted. null is no text.
 func (d *Document) Text(path ...string) (text string, ok bool) {
 	node := d.node(path)
-	if node == nil || node.Kind != yaml.ScalarNode {
+	if node == nil || node.Kind != yaml.ScalarNode || node.ShortTag() == "!!null" {
 		return "", false
 	}
 	return node.Value, true

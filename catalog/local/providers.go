@@ -19,7 +19,6 @@ type Provider struct {
 	needs  [][]string
 	unless string
 	mend   string // beside the usual one
-	tasks  []string
 }
 
 // Example is a destination at the provider with a value in every field that it needs.
@@ -44,7 +43,6 @@ func (p *Provider) Example() *schemas.Destination {
 // Providers are the providers of external models that can be called. Where the serving API has no field for another
 // base URL, `..._api_base` is ours; so are `openai_api` and `custom_provider_name`.
 func Providers() []Provider {
-	chat := []string{chatTask}
 	return []Provider{
 		{
 			Name: "openai", Config: "openai_config",
@@ -54,42 +52,42 @@ func Providers() []Provider {
 			},
 			Secrets: []string{"openai_api_key", "microsoft_entra_client_secret"},
 			needs:   [][]string{{"openai_api_key", "microsoft_entra_client_secret"}},
-			unless:  "openai_api_base", mend: ", or the `openai_api_base` of a server that asks for none", tasks: chat,
+			unless:  "openai_api_base", mend: ", or the `openai_api_base` of a server that asks for none",
 		},
 		{
 			Name: "anthropic", Config: "anthropic_config", Settings: []string{"anthropic_api_base"},
-			Secrets: []string{"anthropic_api_key"}, needs: [][]string{{"anthropic_api_key"}}, tasks: chat,
+			Secrets: []string{"anthropic_api_key"}, needs: [][]string{{"anthropic_api_key"}},
 		},
 		{
 			Name: "gemini", Config: "gemini_config", Settings: []string{"gemini_api_base"},
-			Secrets: []string{"gemini_api_key"}, needs: [][]string{{"gemini_api_key"}}, tasks: chat,
+			Secrets: []string{"gemini_api_key"}, needs: [][]string{{"gemini_api_key"}},
 		},
 		{
 			Name: "google-cloud-vertex-ai", Config: "google_cloud_vertex_ai_config",
 			Settings: []string{"project_id", "region", "vertex_api_base"}, Secrets: []string{"private_key"},
-			needs: [][]string{{"project_id"}, {"region"}, {"private_key"}}, tasks: chat,
+			needs: [][]string{{"project_id"}, {"region"}, {"private_key"}},
 		},
 		{
 			Name: "amazon-bedrock", Config: "amazon_bedrock_config",
 			Settings: []string{"aws_region", "bedrock_api_base"},
 			Secrets:  []string{"aws_access_key_id", "aws_secret_access_key", "aws_session_token"},
-			needs:    [][]string{{"aws_region"}}, tasks: chat,
+			needs:    [][]string{{"aws_region"}},
 		},
 		{
 			Name: "cohere", Config: "cohere_config", Settings: []string{"cohere_api_base"},
-			Secrets: []string{"cohere_api_key"}, needs: [][]string{{"cohere_api_key"}}, tasks: chat,
+			Secrets: []string{"cohere_api_key"}, needs: [][]string{{"cohere_api_key"}},
 		},
 		{
 			Name: "databricks-model-serving", Config: "databricks_model_serving_config",
 			Settings: []string{"databricks_workspace_url"}, Secrets: []string{"databricks_api_token"},
-			needs: [][]string{{"databricks_workspace_url"}, {"databricks_api_token"}}, tasks: chat,
+			needs: [][]string{{"databricks_workspace_url"}, {"databricks_api_token"}},
 		},
 		{
 			Name: "custom", Config: "custom_provider_config",
 			Settings: []string{"custom_provider_name", "custom_provider_url", "api_key_auth.key"},
 			Secrets:  []string{"api_key_auth.value", "bearer_token_auth.token"},
 			needs:    [][]string{{"custom_provider_url"}},
-			unless:   "custom_provider_name", mend: ", or the `custom_provider_name` of a server that `inflow models` lists", tasks: chat,
+			unless:   "custom_provider_name", mend: ", or the `custom_provider_name` of a server that `inflow models` lists",
 		},
 	}
 }
@@ -113,13 +111,13 @@ func (b *builder) external(
 		return destination, nil
 	}
 	p := &all[index]
-	if !slices.Contains(p.tasks, destination.Task) {
+	if destination.Task != chatTask {
 		b.unsupportedTask(destination.Task, join(path, "task"))
 	}
 	path = join(path, p.Config)
 	destination.Settings = map[string]string{}
 	for _, field := range p.Settings {
-		if text, ok := b.doc.Text(join(path, strings.Split(field, ".")...)...); ok && text != "" && text != "null" && text != "~" {
+		if text, ok := b.doc.Text(join(path, strings.Split(field, ".")...)...); ok && text != "" {
 			destination.Settings[field] = text
 		}
 	}
@@ -152,9 +150,9 @@ func (b *builder) customKey(settings map[string]string, secrets map[string]secre
 func (b *builder) providerSecret(field string, path []string) secret {
 	steps := strings.Split(field, ".")
 	name := steps[len(steps)-1]
-	reference, referred := b.secretText(join(path, steps...))
+	reference, referred := b.doc.Text(join(path, steps...)...)
 	steps[len(steps)-1] = name + "_plaintext"
-	literal, written := b.secretText(join(path, steps...))
+	literal, written := b.doc.Text(join(path, steps...)...)
 	switch {
 	case referred && written:
 		b.doc.Add("there are both `"+name+"` and `"+name+"_plaintext`", "keep one", join(path, steps...)...)
@@ -170,15 +168,6 @@ func (b *builder) providerSecret(field string, path []string) secret {
 	return nil
 }
 
-// secretText is a text that is there and is not null.
-func (b *builder) secretText(path []string) (string, bool) {
-	text, ok := b.doc.Text(path...)
-	if !ok || text == "" || text == "null" || text == "~" {
-		return "", false
-	}
-	return text, true
-}
-
 // needs reports what the provider needs and has not got.
 func (b *builder) needs(p *Provider, destination *schemas.Destination, secrets map[string]secret, path []string) {
 	if destination.Settings[p.unless] != "" {
@@ -187,9 +176,7 @@ func (b *builder) needs(p *Provider, destination *schemas.Destination, secrets m
 	var missing, example []string
 	for _, group := range p.needs {
 		if slices.ContainsFunc(group, func(field string) bool {
-			// One that is there and is null means nothing at all; one that has a fault has it already.
-			return destination.Settings[field] != "" || secrets[field] != nil ||
-				b.doc.Has(join(path, strings.Split(field, ".")...)...) || b.doc.Has(join(path, field+"_plaintext")...)
+			return destination.Settings[field] != "" || secrets[field] != nil || b.spoilt(field, path)
 		}) {
 			continue
 		}
@@ -203,4 +190,20 @@ func (b *builder) needs(p *Provider, destination *schemas.Destination, secrets m
 	if len(missing) > 0 {
 		b.doc.Add("there is "+strings.Join(missing, ", "), "add `"+p.Config+": {"+strings.Join(example, ", ")+"}`"+p.mend, path...)
 	}
+}
+
+// spoilt reports whether a field is there and gives nothing. Then it is null, or what is wrong with it is told already.
+func (b *builder) spoilt(field string, path []string) bool {
+	found := false
+	for _, name := range []string{field, field + "_plaintext"} {
+		where := join(path, strings.Split(name, ".")...)
+		if !b.doc.Has(where...) {
+			continue
+		}
+		found = true
+		if _, written := b.doc.Text(where...); !written {
+			b.doc.Add("`"+name+"` is null", "write it, or remove the line", where...)
+		}
+	}
+	return found
 }

@@ -29,7 +29,7 @@ func TestMedia(t *testing.T) {
 			{Kind: schemas.MediaAudio, Column: "link", MIMEType: "audio/flac"},
 		}},
 	}, schema)
-	if len(problems) > 0 || !template.HasMedia() || strings.Join(template.Columns(), " ") != "note photo link" {
+	if len(problems) > 0 || strings.Join(template.Columns(), " ") != "note photo link" {
 		t.Fatalf("%v, columns %v", problems, template.Columns())
 	}
 	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)

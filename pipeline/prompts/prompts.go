@@ -19,7 +19,6 @@ import (
 type Template struct {
 	messages []message
 	columns  []string // in order of first use
-	media    bool
 }
 
 // message has a text, or parts.
@@ -124,7 +123,6 @@ func (b *binder) media(name string, message, part int) int {
 	if index >= 0 {
 		switch kind := b.schema.Field(index).Type; kind.ID() { //nolint:exhaustive // no other holds media
 		case arrow.BINARY, arrow.STRING:
-			b.template.media = true
 		default:
 			b.problem(message, part, "", "the column `%s` is %s; media is a BINARY column, or a STRING one of URLs or paths", name, kind)
 		}
@@ -172,9 +170,6 @@ func quoted(text string) (string, bool) {
 
 // Columns are the columns that the template uses.
 func (t *Template) Columns() []string { return slices.Clone(t.columns) }
-
-// HasMedia reports whether a message has media.
-func (t *Template) HasMedia() bool { return t.media }
 
 // Render fills the template from one row of a record of the schema that it was bound to. Media of a STRING column have
 // its text as their URL or their path; a part whose column is NULL is left out. Bytes point into the record.

@@ -21,6 +21,12 @@ func Order(endpoint *schemas.Endpoint, point uint64) []int {
 	return order
 }
 
+// Falls reports whether a failure moves a request on to the next destination: 429 and 5xx, and what never
+// got a status.
+func Falls(failure *schemas.Error) bool {
+	return failure.HTTPStatus == 0 || failure.HTTPStatus == 429 || failure.HTTPStatus >= 500
+}
+
 func draw(destinations []schemas.Destination, point uint64) int {
 	share := int(point % 100)
 	for i := range destinations {
