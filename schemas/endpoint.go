@@ -30,6 +30,23 @@ type Destination struct {
 	// "openai_api_base" and "openai_api_key".
 	Settings map[string]string
 	Secrets  map[string]Secret
+	// Signature is what a model that predicts takes and gives; nil where it is not known.
+	Signature *Signature
+}
+
+// Signature is a model's, as it was logged with it.
+type Signature struct {
+	Inputs []Feature // nil: not known
+	// Output is the type of one prediction as a job file writes it: "DOUBLE", "STRUCT<label: STRING, score: DOUBLE>".
+	// Empty: not known.
+	Output string
+}
+
+// Feature is an input of a model.
+type Feature struct {
+	Name     string // empty: it is the only one, and has no name
+	Type     string // by MLflow's names: "double", "array(long)", "tensor(float32)"
+	Optional bool
 }
 
 // RateLimit is a limit of the endpoint's gateway.

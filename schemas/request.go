@@ -15,6 +15,7 @@ const (
 	TaskChat        Task = "llm/v1/chat"
 	TaskCompletions Task = "llm/v1/completions"
 	TaskEmbeddings  Task = "llm/v1/embeddings"
+	TaskPredictions Task = "mlflow/v1/invocations" // of a model that is no language model; the serving API has no name for it
 )
 
 // Request is one logical question. Retries and fallbacks ask the same Request again.
@@ -25,12 +26,32 @@ type Request struct {
 	Messages     []Message // of a chat, in order
 	Prompt       string    // of a completion
 	Inputs       []string  // of embeddings, one vector each
+	Frame        *Frame    // of predictions, one for each row
 	Tools        []Tool
 	ToolChoice   ToolChoice
 	Format       *Format // what a chat's answer must look like; nil: text
-	// Parameters are the sampling parameters by the OpenAI chat completion names: temperature, max_tokens, ...
+	// Parameters are the sampling parameters by the OpenAI chat completion names: temperature, max_tokens, ... Those of
+	// predictions are the model's own.
 	Parameters map[string]any
 }
+
+// Frame is what a model predicts from: rows of columns.
+type Frame struct {
+	Layout  Layout
+	Columns []string          // their names; a single empty one: the model's input has no name
+	Rows    []json.RawMessage // each an array of the columns' values
+}
+
+// Layout is how a frame is written, by MLflow's names. The zero value leaves it to the provider.
+type Layout string
+
+// The layouts.
+const (
+	LayoutSplit     Layout = "dataframe_split"
+	LayoutRecords   Layout = "dataframe_records"
+	LayoutInputs    Layout = "inputs"
+	LayoutInstances Layout = "instances"
+)
 
 // Role says who speaks.
 const (
@@ -150,7 +171,9 @@ type Response struct {
 	Reasoning  string // what the model shows of its thoughts
 	ToolCalls  []ToolCall
 	Embeddings [][]float32 // in the order of the inputs
-	Stop       StopReason
+	// Predictions are JSON, in the order of the frame's rows.
+	Predictions []json.RawMessage
+	Stop        StopReason
 
 	Model       string // as the provider names it
 	ContentType string
