@@ -141,7 +141,7 @@ func vertexAt(t *testing.T, key schemas.Secret, seen *sync.Map) *wire.Model {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		seen.Store(r.Header.Get("Authorization"), true)
+		seen.Store(r.Header.Get("Authorization"), r.Header.Get("X-Goog-User-Project"))
 		_, _ = io.WriteString(w, content(`{"text":"Paris."}`, "STOP", usage20and5))
 	}))
 	client := wire.NewClient(wire.ClientOptions{MaxConns: 32, Timeout: 10 * time.Second})
@@ -171,32 +171,6 @@ func TestTokenIsSharedByAllCalls(t *testing.T) {
 	}
 	if _, ok := seen.Load("Bearer " + modeltest.Secret); !ok {
 		t.Error("the token was not sent")
-	}
-}
-
-// TestTokenIsRenewed: a token of no time is renewed by the next call.
-func TestTokenIsRenewed(t *testing.T) {
-	t.Parallel()
-	key := privateKey(t)
-	tokens := newTokenServer(t, key)
-	var seen sync.Map
-	m := vertexAt(t, keyFile(t, key, tokens.URL), &seen)
-	ask := func() error {
-		_, err := m.Invoke(t.Context(), modeltest.Question())
-		return err //nolint:wrapcheck // the very error is tested
-	}
-	for i, token := range []string{"first-token", "second-token"} {
-		tokens.answer.Store(&modeltest.Answer{Body: fmt.Sprintf(`{"access_token": %q, "expires_in": 1e-9}`, token)})
-		if err := ask(); err != nil {
-			t.Fatal(err)
-		}
-		if _, ok := seen.Load("Bearer " + token); !ok || tokens.asked.Load() != int64(i+1) {
-			t.Errorf("%s was not asked for, or not sent", token)
-		}
-	}
-	tokens.answer.Store(&modeltest.Answer{Status: 503})
-	if err := ask(); schemas.ClassOf(err) != schemas.Transient {
-		t.Errorf("a token that has ended was used: %v", err)
 	}
 }
 
@@ -306,7 +280,6 @@ func TestKeyFiles(t *testing.T) {
 		t.Error(err)
 	}
 	for name, secret := range map[string]schemas.Secret{
-		"missing":            {},
 		"key alone":          schemas.NewSecret(pkcs1),
 		"not JSON":           schemas.NewSecret("SECRET-TEXT"),
 		"no service account": schemas.NewSecret(`{"type":"authorized_user","client_email":"SECRET-TEXT"}`),

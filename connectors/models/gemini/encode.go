@@ -45,7 +45,7 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 		if stream {
 			verb = "streamGenerateContent"
 		}
-	case schemas.TaskCompletions:
+	case schemas.TaskCompletions, schemas.TaskPredictions:
 		fallthrough
 	default:
 		w.fault("the gemini format has no task %s; ask for %s", request.Task, schemas.TaskChat)

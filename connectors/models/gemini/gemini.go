@@ -1,7 +1,7 @@
 // Package gemini asks Google's models over the generateContent format, at the Gemini API and at Vertex AI.
 //
-// It owns the request body and the answer's decoding, of chats and embeddings, and the access token of a service
-// account. It refuses completions, several candidates, and parameters that the API has no place for. It neither retries
+// It owns the request body and the answer's decoding, of chats and embeddings, and where Google's credentials come from:
+// an API key, a service account's key, or the application default credentials. It refuses completions, several candidates, and parameters that the API has no place for. It neither retries
 // nor limits; the HTTP part is package wire's.
 package gemini
 
@@ -32,7 +32,7 @@ type Options struct {
 
 	ProjectID  string
 	Region     string         // "us-central1"; "global", "us" and "eu" span several
-	PrivateKey schemas.Secret // the JSON key file of a service account, whole
+	PrivateKey schemas.Secret // the JSON key file of a service account, whole; none for the application default credentials
 }
 
 // format is Google's, of one model.
@@ -76,7 +76,7 @@ func New(options Options) *wire.Model {
 		return wire.NewModel(model)
 	}
 	f.fault = errors.Join(f.fault, checkVertex(&options))
-	tokens, err := serviceTokens(options.PrivateKey, options.Client)
+	tokens, err := accessTokens(&options)
 	if err != nil {
 		f.fault = errors.Join(f.fault, err)
 	} else {
@@ -132,10 +132,13 @@ func (f *format) place(base, usual, setting, path string) {
 }
 
 func (f *format) keyField() string {
-	if f.vertex {
-		return "private_key"
+	switch {
+	case !f.vertex:
+		return "gemini_api_key"
+	case f.options.PrivateKey.IsZero():
+		return "the application default credentials"
 	}
-	return "gemini_api_key"
+	return "private_key"
 }
 
 // name begins the errors.

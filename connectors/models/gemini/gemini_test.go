@@ -89,7 +89,6 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		{gemini.Options{Model: "m", Region: "global", PrivateKey: key}, "project_id is missing"},
 		{gemini.Options{Model: "m", Region: "evil.example/", ProjectID: "p", PrivateKey: key}, "no region"},
 		{gemini.Options{Model: "m", Region: "global", ProjectID: "p/..", PrivateKey: key}, "no project's id"},
-		{gemini.Options{Model: "m", Region: "global", ProjectID: "p"}, "private_key is missing"},
 		{gemini.Options{Model: "m", Region: "global", ProjectID: "p", PrivateKey: key, APIKey: key}, "keep one"},
 		{gemini.Options{Model: "m", Region: "global", ProjectID: "p", PrivateKey: key, BaseURL: "ftp://x"}, "vertex_api_base"},
 	} {

@@ -22,7 +22,7 @@ func (f *format) Check(request *schemas.Request) error {
 		w.embeddings()
 	case schemas.TaskChat, "":
 		w.chat()
-	case schemas.TaskCompletions:
+	case schemas.TaskCompletions, schemas.TaskPredictions:
 		fallthrough
 	default:
 		w.fault("the gemini format has no task %s; ask for %s", request.Task, schemas.TaskChat)

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -21,15 +23,26 @@ const (
 	tokenLife    = 24 * time.Hour   // the longest that is believed
 )
 
-// TokenOptions say how access tokens are got (RFC 6749 §4.4, RFC 7523).
+// TokenOptions say how access tokens are got: by a form that is posted (RFC 6749 §4.4), or from a Source.
 type TokenOptions struct {
 	Op  string // what errors begin with
 	URL *url.URL
 	// Grant is the form that asks for a token.
-	Grant  func(now time.Time) (url.Values, error)
-	Secret schemas.Secret // what is in the form; removed from whatever the server says
+	Grant func(now time.Time) (url.Values, error)
+	// Source stands for URL and Grant where a library asks, over client. It blocks no longer than ctx. Where it fails, the
+	// error is of what came back to client; before anything was sent it is the source's own: a *schemas.Error, or
+	// Fatal with its first line.
+	Source func(ctx context.Context, client *http.Client) (*Granted, error)
+	Secret schemas.Secret // what is asked with; removed from whatever the server says
 	Mend   string         // what to do where the server refuses it
 	Client *Client
+}
+
+// Granted is an access token.
+type Granted struct {
+	Token  string
+	Ends   time.Time
+	Header http.Header // what goes with it into every call; nil: nothing
 }
 
 // Tokens authorizes calls with access tokens. A token serves all calls until shortly before its end; one call at a time
@@ -42,7 +55,7 @@ type Tokens struct {
 }
 
 type accessToken struct {
-	header      []string
+	header      http.Header
 	secret      schemas.Secret
 	renew, ends time.Time
 }
@@ -58,7 +71,8 @@ func (t *Tokens) Authorize(ctx context.Context, call *Call) error {
 	if err != nil {
 		return err
 	}
-	call.Header["Authorization"], call.Key = token.header, token.secret
+	maps.Copy(call.Header, token.header)
+	call.Key = token.secret
 	return nil
 }
 
@@ -113,34 +127,110 @@ func (t *Tokens) holding() *accessToken {
 // exchange asks for a token.
 func (t *Tokens) exchange(ctx context.Context) (*accessToken, error) {
 	now := t.now().Round(0) // without the monotonic reading, which stands still while a machine sleeps
+	ctx, cancel := context.WithTimeoutCause(ctx, tokenTimeout, fmt.Errorf("no access token within %s", tokenTimeout))
+	defer cancel()
+	ask := t.post
+	if t.options.Source != nil {
+		ask = t.source
+	}
+	granted, err := ask(ctx, now)
+	if err != nil {
+		return nil, t.failed(ctx, err)
+	}
+	life := min(granted.Ends.Sub(now), tokenLife)
+	if !isToken(granted.Token) || life <= 0 {
+		return nil, t.malformed()
+	}
+	token := &accessToken{
+		header: http.Header{"Authorization": {"Bearer " + granted.Token}}, secret: schemas.NewSecret(granted.Token),
+		renew: now.Add(life - min(renewBefore, life/4)), ends: now.Add(life - min(tokenSkew, life/8)),
+	}
+	maps.Copy(token.header, granted.Header)
+	return token, nil
+}
+
+// post asks with a form.
+func (t *Tokens) post(ctx context.Context, now time.Time) (*Granted, error) {
 	form, err := t.options.Grant(now)
 	if err != nil {
-		return nil, &schemas.Error{Op: t.options.Op, Class: schemas.Fatal, Code: "invalid_key", Mend: t.options.Mend, Err: err}
+		return nil, err
 	}
-	call := &Call{
+	answer, err := Post(ctx, t.options.Client, &Call{
 		Op: t.options.Op, URL: t.options.URL, Key: t.options.Secret, Problem: tokenProblem, Body: []byte(form.Encode()),
 		Header: http.Header{
 			"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}, "User-Agent": {"inflow"},
 		},
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, tokenTimeout, fmt.Errorf("no access token within %s", tokenTimeout))
-	defer cancel()
-	answer, err := Post(ctx, t.options.Client, call)
+	})
 	if err != nil {
-		return nil, t.failed(err)
+		return nil, err
 	}
 	var granted struct {
 		AccessToken string  `json:"access_token"`
 		ExpiresIn   float64 `json:"expires_in"`
 	}
-	if json.Unmarshal(answer.Body, &granted) != nil || !isToken(granted.AccessToken) || granted.ExpiresIn <= 0 {
-		return nil, call.Malformed(&answer, errors.New("the answer is no access token"))
+	if json.Unmarshal(answer.Body, &granted) != nil {
+		return nil, t.malformed()
 	}
 	life := time.Duration(min(granted.ExpiresIn, tokenLife.Seconds()) * float64(time.Second))
-	return &accessToken{
-		header: []string{"Bearer " + granted.AccessToken}, secret: schemas.NewSecret(granted.AccessToken),
-		renew: now.Add(life - min(renewBefore, life/4)), ends: now.Add(life - min(tokenSkew, life/8)),
-	}, nil
+	return &Granted{Token: granted.AccessToken, Ends: now.Add(life)}, nil
+}
+
+// source has a library ask. Of an exchange that failed a library often keeps no more than text, so its client watches.
+func (t *Tokens) source(ctx context.Context, _ time.Time) (*Granted, error) {
+	var last atomic.Pointer[exchanged] // the library may still be at it when the source has given up
+	client := &http.Client{
+		Transport: roundTripper(func(request *http.Request) (*http.Response, error) {
+			response, failure, err := t.watch(request.WithContext(ctx)) // for libraries send some without
+			last.Store(&exchanged{failure: failure})
+			return response, err
+		}),
+		// The credentials are for this server and no other.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	granted, err := t.options.Source(ctx, client)
+	if err == nil {
+		return granted, nil
+	}
+	switch seen := last.Load(); {
+	case seen == nil: // it asked nobody
+		return nil, err
+	case seen.failure != nil:
+		return nil, seen.failure
+	}
+	return nil, t.malformed() // what it could not read stays unsaid
+}
+
+// exchanged is what came of a library's request; failure is nil for a 2xx.
+type exchanged struct{ failure error }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return f(request) }
+
+// watch sends a library's request. The failure says what happened, err is the transport's own.
+func (t *Tokens) watch(request *http.Request) (response *http.Response, failure, err error) {
+	ctx := request.Context()
+	call := &Call{Op: t.options.Op, URL: request.URL, Key: t.options.Secret}
+	var sent atomic.Bool // the trace runs on the connection's goroutine
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
+	response, err = t.options.Client.RoundTrip(request.WithContext(traced))
+	if err != nil {
+		return nil, call.unanswered(ctx, err, sent.Load()), err //nolint:wrapcheck // the library wraps it
+	}
+	if response.StatusCode >= 200 && response.StatusCode <= 299 {
+		return response, nil, nil
+	}
+	text, _ := t.options.Client.readBody(ctx, response, errorBodyLimit) // however much: the status alone decides
+	_ = response.Body.Close()                                           // nothing is left to learn
+	response.Body = http.NoBody                                         // what the library would make of it is not shown
+	return response, call.refused(response.StatusCode, response.Header, tokenProblem(response.Header, text)), nil
+}
+
+func (t *Tokens) malformed() error {
+	return &schemas.Error{
+		Op: t.options.Op, Class: schemas.Transient, Code: "malformed_response", HTTPStatus: http.StatusOK,
+		Err: errors.New("the answer is no access token"),
+	}
 }
 
 // isToken accepts what may stand in a header (RFC 6750 §2.1 has less).
@@ -148,11 +238,21 @@ func isToken(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// failed is a failure of the token's server, which no row is to blame for and which costs nothing.
-func (t *Tokens) failed(err error) error {
+// failed is a failure of the token's server, which no row is to blame for and which costs nothing, or what kept us from
+// asking it.
+func (t *Tokens) failed(ctx context.Context, err error) error {
 	failure, ok := errors.AsType[*schemas.Error](err)
-	if !ok {
-		return err
+	switch {
+	case ok:
+	case ctx.Err() != nil:
+		code, why := contextFailure(ctx)
+		return &schemas.Error{Op: t.options.Op, Class: schemas.Transient, Code: code, Err: why}
+	default:
+		said, _, _ := strings.Cut(err.Error(), "\n") // what follows is somebody's answer
+		return &schemas.Error{
+			Op: t.options.Op, Class: schemas.Fatal, Code: "invalid_credentials", Mend: t.options.Mend,
+			Err: errors.New(cleanMessage(said, t.options.Secret.Reveal())),
+		}
 	}
 	switch failure.Class {
 	case schemas.Ambiguous: // a second token does no harm
@@ -161,20 +261,25 @@ func (t *Tokens) failed(err error) error {
 		failure.Class = schemas.Fatal
 	case schemas.Fatal, schemas.Transient, schemas.Throttled:
 	}
-	if failure.HTTPStatus == http.StatusBadRequest || failure.HTTPStatus == http.StatusUnauthorized {
+	switch failure.HTTPStatus {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 		failure.Mend = t.options.Mend
 	}
 	return failure
 }
 
-// tokenProblem reads {"error": "invalid_grant"} (RFC 6749 §5.2), and the numbers that Microsoft puts beside it. The
-// description stays out: it may quote what was sent.
+// tokenProblem reads {"error": "invalid_grant"} (RFC 6749 §5.2), the numbers that Microsoft puts beside it, and the
+// status in the error object of Google's other services. The description stays out: it may quote what was sent.
 func tokenProblem(_ http.Header, body []byte) Problem {
 	var said struct {
 		Error string  `json:"error"`
 		Codes []int64 `json:"error_codes"`
 	}
-	if json.Unmarshal(body, &said) != nil || !isWord(said.Error) {
+	if json.Unmarshal(body, &said) != nil {
+		problem := ParseProblem(body)
+		return Problem{Words: problem.Words}
+	}
+	if !isWord(said.Error) {
 		return Problem{}
 	}
 	problem := Problem{Words: []string{said.Error}, Message: said.Error}
