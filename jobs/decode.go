@@ -87,7 +87,11 @@ func (d decoder) complete(file *File) {
 	file.Limits.Budget = d.usd("limits", "budget_usd")
 	if format := &file.Request.ResponseFormat; !format.IsZero() {
 		var problems []answers.Problem
-		file.Request.Answer, problems = answers.Parse(format)
+		parse := answers.Parse
+		if !file.Request.Features.IsZero() {
+			parse = answers.ParseValue
+		}
+		file.Request.Answer, problems = parse(format)
 		for _, problem := range problems {
 			d.doc.Add(problem.Text, problem.Mend, append([]string{"request", "response_format"}, problem.Path...)...)
 		}
@@ -119,7 +123,25 @@ func (d decoder) validate(file *File) {
 	if text, ok := d.doc.Text("sink", "files"); ok && strings.Contains(text, "://") {
 		d.doc.Add("`sink.files` is a folder of this machine, and no URL", "write its path", "sink", "files")
 	}
+	d.fitting(&file.Request)
 	d.distinct(file)
+}
+
+// fitting refuses keys of a request that are for another kind of it.
+func (d decoder) fitting(request *Request) {
+	for _, each := range []struct {
+		key, of string
+		fits    bool
+	}{
+		{"response_format", "`messages` or `features`", request.Input == ""},
+		{"layout", "`features`", !request.Features.IsZero()},
+		{"batch_size", "`input` or `features`", request.Messages == nil},
+		{"batch_tokens", "`input` or `features`", request.Messages == nil},
+	} {
+		if d.doc.Has("request", each.key) && !each.fits {
+			d.doc.Add("`request."+each.key+"` is for a request of "+each.of, "remove it", "request", each.key)
+		}
+	}
 }
 
 // distinct refuses tables that would be written over one another, or read while they are written.

@@ -10,6 +10,7 @@ import (
 	"github.com/inflowhq/inflow/catalog/document"
 	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/pipeline/answers"
+	"github.com/inflowhq/inflow/pipeline/prompts"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -65,11 +66,17 @@ func (t TableRef) String() string {
 	return t.Location
 }
 
-// Request is the question asked for every row.
+// Request is the question asked for every row. Exactly one of Messages, Input and Features is set.
 type Request struct {
-	Endpoint string    `yaml:"endpoint"`
-	Key      []string  `yaml:"key"` // nil: the row's coordinates in the source
-	Messages []Message `yaml:"messages"`
+	Endpoint string         `yaml:"endpoint"`
+	Key      []string       `yaml:"key"` // nil: the row's coordinates in the source
+	Messages []Message      `yaml:"messages"`
+	Input    string         `yaml:"input"` // a template: the text to embed, or to complete
+	Features FeatureList    `yaml:"features"`
+	Layout   schemas.Layout `yaml:"layout"` // of the features
+	// BatchSize and BatchTokens bound a request of several rows; 0: what suits the task.
+	BatchSize   int   `yaml:"batch_size"`
+	BatchTokens int64 `yaml:"batch_tokens"`
 	// ResponseFormat is what an answer must look like, in one of the ways of package answers; zero: text.
 	ResponseFormat yaml.Node     `yaml:"response_format"`
 	Answer         *answers.Type `yaml:"-"` // of it; nil: text
@@ -78,6 +85,32 @@ type Request struct {
 	Reuse      pipeline.Reuse `yaml:"reuse"`
 	Timeout    time.Duration  `yaml:"-"` // of one attempt; default 120s
 }
+
+// FeatureList is what a model predicts from: All that its signature names, or a list.
+type FeatureList struct {
+	All  bool
+	List []prompts.Feature
+}
+
+// UnmarshalYAML reads `all`, a list of columns, or a mapping of inputs to columns.
+func (f *FeatureList) UnmarshalYAML(node *yaml.Node) error {
+	switch node.Kind { //nolint:exhaustive // the schema lets no other through
+	case yaml.SequenceNode:
+		for _, each := range node.Content {
+			f.List = append(f.List, prompts.Feature{Name: each.Value, Column: each.Value})
+		}
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			f.List = append(f.List, prompts.Feature{Name: node.Content[i].Value, Column: node.Content[i+1].Value})
+		}
+	default:
+		f.All = true
+	}
+	return nil
+}
+
+// IsZero reports whether there are none.
+func (f *FeatureList) IsZero() bool { return !f.All && f.List == nil }
 
 // Message is one turn of the conversation. Content is a template over the columns of a row; Parts stand in its place.
 type Message struct {

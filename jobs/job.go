@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +22,6 @@ import (
 	"github.com/inflowhq/inflow/connectors/files"
 	"github.com/inflowhq/inflow/connectors/store"
 	"github.com/inflowhq/inflow/pipeline"
-	"github.com/inflowhq/inflow/pipeline/filters"
 	"github.com/inflowhq/inflow/pipeline/ledger"
 	"github.com/inflowhq/inflow/pipeline/limits"
 	"github.com/inflowhq/inflow/pipeline/prices"
@@ -72,6 +70,7 @@ type Job struct {
 	sink        *namedSink
 	usage       *namedSink // nil: no usage table
 	question    pipeline.Question
+	features    []prompts.Feature // of predictions
 	limits      limits.Options
 	prices      *prices.Book
 	models      models
@@ -98,6 +97,9 @@ func Prepare(ctx context.Context, file *File, environment Environment) (job *Job
 	j.Principal = names.Principal()
 	locations, err := j.resolve(ctx, names)
 	if err != nil {
+		return nil, err
+	}
+	if err := j.pose(); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(j.openSource(ctx, locations), j.openModels(ctx)); err != nil {
@@ -200,28 +202,12 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 // batchRows is the length of a source batch. A batch is committed whole, so it must not take long: where few
 // calls go out at once, or few a minute, it is short.
 func (j *Job) batchRows() int {
-	rows := 4 * j.limits.Concurrency
+	calls := 4 * j.limits.Concurrency
 	if perMinute := j.limits.RequestsPerMinute; perMinute > 0 {
-		rows = int(min(int64(rows), perMinute/2))
+		calls = int(min(int64(calls), perMinute/2))
 	}
-	return min(max(rows, minBatch), maxBatch)
-}
-
-// openModels makes a model for every destination.
-func (j *Job) openModels(ctx context.Context) error {
-	var format *schemas.Format
-	if answer := j.File.Request.Answer; answer != nil {
-		format = answer.Format()
-	}
-	err := j.models.open(ctx, &j.Endpoint, j.File.Limits.Concurrency)
-	for i, model := range j.models.list {
-		err = errors.Join(err, model.Check(&schemas.Request{
-			Task: schemas.Task(j.Endpoint.Destinations[i].Task), Messages: j.File.Request.example(),
-			Parameters: j.File.Request.Parameters, Format: format,
-		}))
-		j.question.Models = append(j.question.Models, model)
-	}
-	return err
+	size := j.question.BatchSize
+	return max(min(max(calls*size, minBatch), maxBatch), size)
 }
 
 // openFolder opens the job's folder, where messages have media.
@@ -233,57 +219,6 @@ func (j *Job) openFolder() (err error) {
 		j.media = folder{j.folder}
 	}
 	return err
-}
-
-// bind ties the file's templates, keys and conditions to the source's columns.
-func (j *Job) bind() error {
-	request := &j.File.Request
-	schema := j.source.Schema()
-	var faults []Fault
-	template, problems := prompts.Parse(request.templates(), schema)
-	for _, problem := range problems {
-		path := []string{"request", "messages", strconv.Itoa(problem.Message), "content"}
-		if problem.Part >= 0 {
-			path = append(path, strconv.Itoa(problem.Part))
-		}
-		faults = append(faults, j.File.Fault(problem.Text, mendColumn(problem.Column, schema), path...))
-	}
-	filter, err := filters.Parse(j.File.Source.Where, schema)
-	if err != nil {
-		faults = append(faults, j.File.Fault(err.Error(), "the source has "+columnList(schema), "source", "where"))
-	}
-	key := make([]int, 0, len(request.Key))
-	for i, name := range request.Key {
-		indices := schema.FieldIndices(name)
-		if len(indices) == 0 {
-			faults = append(faults, j.File.Fault(fmt.Sprintf("the source has no column `%s`", name), mendColumn(name, schema),
-				"request", "key", strconv.Itoa(i)))
-			continue
-		}
-		key = append(key, indices[0])
-	}
-	j.question = pipeline.Question{
-		Endpoint: j.Endpoint, Models: j.question.Models, Prompt: template, Files: j.media, Filter: filter, Key: key, Answer: request.Answer,
-		Parameters: request.Parameters, Reuse: request.Reuse, Timeout: request.Timeout,
-		Retries: j.File.OnError.Retries,
-	}
-	return j.File.Join(faults...)
-}
-
-func mendColumn(name string, schema *arrow.Schema) string {
-	return document.DidYouMean(name, columnNames(schema))
-}
-
-func columnNames(schema *arrow.Schema) []string {
-	names := make([]string, 0, schema.NumFields())
-	for _, field := range schema.Fields() {
-		names = append(names, field.Name)
-	}
-	return names
-}
-
-func columnList(schema *arrow.Schema) string {
-	return strings.Join(columnNames(schema), ", ")
 }
 
 // effectiveLimits are the stricter ones of the file and of the endpoint's gateway.
@@ -312,11 +247,7 @@ func (j *Job) effectiveLimits() limits.Options {
 }
 
 func (j *Job) openSinks(ctx context.Context, found locations) error {
-	var response schemas.ResponseType // a nil *T in an interface is not nil
-	if j.question.Answer != nil {
-		response = j.question.Answer
-	}
-	results, err := schemas.ResultSchema(j.source.Schema(), response)
+	results, err := schemas.ResultSchema(j.source.Schema(), j.question.ResponseType())
 	if err != nil {
 		return j.File.Join(j.File.Fault(err.Error(), "", "source", "columns"))
 	}

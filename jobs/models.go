@@ -13,6 +13,7 @@ import (
 	"github.com/inflowhq/inflow/connectors/models/databricks"
 	"github.com/inflowhq/inflow/connectors/models/embedded"
 	"github.com/inflowhq/inflow/connectors/models/gemini"
+	"github.com/inflowhq/inflow/connectors/models/mlflow"
 	"github.com/inflowhq/inflow/connectors/models/openai"
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/pipeline/prices"
@@ -83,7 +84,12 @@ func (m *models) model(ctx context.Context, to *schemas.Destination) (*wire.Mode
 		}), nil
 	case "databricks-model-serving":
 		return databricks.New(databricks.Options{
-			WorkspaceURL: set["databricks_workspace_url"], Token: secret["databricks_api_token"], Endpoint: to.Model, Client: m.client,
+			WorkspaceURL: set["databricks_workspace_url"], Token: secret["databricks_api_token"], Endpoint: to.Model,
+			Task: schemas.Task(to.Task), Client: m.client,
+		}), nil
+	case "mlflow-model-serving":
+		return mlflow.New(mlflow.Options{
+			BaseURL: set["model_server_url"], Token: secret["model_server_token"], Model: to.Model, Client: m.client,
 		}), nil
 	case "custom":
 		options := openai.Options{

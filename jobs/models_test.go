@@ -80,6 +80,18 @@ func TestEveryProviderIsWired(t *testing.T) {
 			"databricks-model-serving", `databricks_model_serving_config: {databricks_workspace_url: "URL", databricks_api_token: "{{secrets/llm/key}}"}`,
 			"/serving-endpoints/m/invocations", header("Authorization", "Bearer sk-key"), chat,
 		},
+		"mlflow": {
+			"mlflow-model-serving", `task: mlflow/v1/invocations, mlflow_model_serving_config: {model_server_url: "URL/base", model_server_token: "{{secrets/llm/key}}"}`,
+			"/base/invocations", header("Authorization", "Bearer sk-key"), `{"predictions":[1.5]}`,
+		},
+		"databricks' custom models": {
+			"databricks-model-serving", `task: mlflow/v1/invocations, databricks_model_serving_config: {databricks_workspace_url: "URL", databricks_api_token: "{{secrets/llm/key}}"}`,
+			"/serving-endpoints/m/invocations", header("Authorization", "Bearer sk-key"), `{"predictions":[1.5]}`,
+		},
+		"embeddings": {
+			"custom", `task: llm/v1/embeddings, custom_provider_config: {custom_provider_url: "URL/v1"}`,
+			"/v1/embeddings", header("Authorization", ""), `{"data":[{"index":0,"embedding":[0.5]}],"model":"m","usage":{"prompt_tokens":20,"total_tokens":20}}`,
+		},
 		"custom with a token": {
 			"custom", `custom_provider_config: {custom_provider_url: "URL/v1", bearer_token_auth: {token: "{{secrets/llm/key}}"}}`,
 			"/v1/chat/completions", header("Authorization", "Bearer sk-key"), chat,
@@ -115,7 +127,7 @@ func TestEveryProviderIsWired(t *testing.T) {
 			t.Cleanup(server.Close)
 			file := filepath.Join(t.TempDir(), "catalog.yaml")
 			text := fmt.Sprintf("principal: me\nsecrets: {llm/key: {env: KEY}, llm/account: {env: ACCOUNT}}\nendpoints:\n"+
-				"  - name: ask\n    config: {served_entities: [{name: s, external_model: {name: m, provider: %s, task: llm/v1/chat, %s}}]}\n",
+				"  - name: ask\n    config: {served_entities: [{name: s, external_model: {name: m, provider: %s, %s}}]}\n",
 				c.provider, strings.ReplaceAll(c.config, "URL", server.URL))
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
@@ -138,13 +150,24 @@ func TestEveryProviderIsWired(t *testing.T) {
 			if err := opened.open(t.Context(), &endpoint, 1); err != nil {
 				t.Fatal(err)
 			}
-			request := &schemas.Request{ID: "r", Messages: []schemas.Message{{Role: schemas.RoleUser, Content: "The capital of France?"}}}
+			request := &schemas.Request{ID: "r", Task: schemas.Task(endpoint.Destinations[0].Task)}
+			switch request.Task { //nolint:exhaustive // the rest are chats
+			case schemas.TaskPredictions:
+				request.Frame = &schemas.Frame{Columns: []string{"x"}, Rows: []json.RawMessage{[]byte("[1]")}}
+			case schemas.TaskEmbeddings:
+				request.Inputs = []string{"Paris"}
+			default:
+				request.Messages = []schemas.Message{{Role: schemas.RoleUser, Content: "The capital of France?"}}
+			}
 			if err := opened.list[0].Check(request); err != nil {
 				t.Fatal(err)
 			}
 			got, err := opened.list[0].Invoke(t.Context(), request)
-			if err != nil || got.Text != "Paris." || got.Usage.InputTokens != 20 || got.Usage.OutputTokens != 5 {
-				t.Errorf("got %+v %v", got, err)
+			switch came := fmt.Sprintf("%v %s %s", got.Embeddings, got.Predictions, got.Text); {
+			case err != nil:
+				t.Error(err)
+			case came != "[[0.5]] [] " && came != "[] [1.5] " && (came != "[] [] Paris." || got.Usage.InputTokens != 20 || got.Usage.OutputTokens != 5):
+				t.Errorf("got %+v", got)
 			}
 		})
 	}

@@ -20,6 +20,7 @@ type Plan struct {
 	SampledRows int64  `json:"sampled_rows"` // of the rows to do, read for the figures below
 	KeptRows    int64  `json:"kept_rows"`    // of the sampled ones, those that meet the condition
 	Estimated   bool   `json:"estimated"`    // rows_to_do is scaled up from the sample
+	Requests    int64  `json:"requests"`     // each of one row, or of batch_size; -1: not known
 
 	InputTokensPerRow float64 `json:"input_tokens_per_row"` // by (characters + 1) / 4
 	OutputTokensMax   int64   `json:"output_tokens_max_per_row"`
@@ -62,7 +63,7 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	case ended: // the sample was all there is
 		plan.RowsToDo = plan.KeptRows
 	case plan.SourceRows < 0:
-		plan.RowsToDo, plan.InputTokens, plan.OutputTokens = -1, -1, -1
+		plan.RowsToDo, plan.Requests, plan.InputTokens, plan.OutputTokens = -1, -1, -1, -1
 		return plan, nil
 	default:
 		share := float64(plan.KeptRows) / float64(max(1, plan.SampledRows))
@@ -71,9 +72,10 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	}
 	plan.InputTokens = int64(plan.InputTokensPerRow*float64(plan.RowsToDo) + 0.5)
 	plan.OutputTokens = plan.OutputTokensMax * plan.RowsToDo
+	plan.Requests = (plan.RowsToDo + int64(j.question.BatchSize) - 1) / int64(j.question.BatchSize)
 	j.price(plan)
 	plan.UnderLimits = max(
-		underLimit(plan.RowsToDo, plan.RequestsPerMinute),
+		underLimit(plan.Requests, plan.RequestsPerMinute),
 		underLimit(plan.InputTokens, plan.TokensPerMinute))
 	return plan, nil
 }
@@ -97,8 +99,10 @@ func (j *Job) sample(ctx context.Context, marks schemas.Marks, plan *Plan) (ende
 			}
 			if keep {
 				plan.KeptRows++
-				request := schemas.Request{Messages: j.question.Prompt.Render(batch.Record, row)}
-				characters += request.TextLength()
+				if j.question.Prompt != nil { // features are no tokens
+					request := schemas.Request{Messages: j.question.Prompt.Render(batch.Record, row)}
+					characters += request.TextLength()
+				}
 			}
 		}
 		batch.Record.Release()
@@ -114,7 +118,7 @@ func (j *Job) price(plan *Plan) {
 		if to.TrafficPercentage == 0 {
 			continue
 		}
-		cost, known := j.prices.Sum(to.Provider, to.Model, usage, plan.RowsToDo)
+		cost, known := j.prices.Sum(to.Provider, to.Model, usage, plan.Requests)
 		if !known {
 			plan.CostUSD = nil
 			return

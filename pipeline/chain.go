@@ -38,22 +38,6 @@ const (
 	actionFallback = "FALLBACK"
 )
 
-// question is one row's request, with what the audit needs to know of the row.
-type question struct {
-	request schemas.Request
-	key     ledger.Key
-	rowKey  string
-	batch   *batch
-	row     int
-	place   int64  // counts the rows of the run
-	point   uint64 // where in the traffic split it starts
-	input   int64  // tokens, by estimate
-	files   int64  // bytes of the files that it names
-	history []schemas.Attempt
-	attempt int
-	line    *semaphore.Weighted // holds one of it until the first slot; nil afterwards
-}
-
 // sent is one attempt and what came of it.
 type sent struct {
 	response   *schemas.Response
@@ -155,7 +139,7 @@ func (c *chain) limit(admit, ctx context.Context, q *question, destination int, 
 	if err != nil {
 		return sent{err: err}
 	}
-	q.leaveLine()
+	q.turn.leave()
 	forget, err := c.load(q)
 	if err != nil {
 		reservation.Settle(0, schemas.USD{})
@@ -196,10 +180,10 @@ func (c *chain) observe(
 	invocation.EventTime = time.Now().UTC().Truncate(time.Microsecond)
 	invocation.Attempt = q.attempt
 	invocation.IdempotencyKey = q.idempotencyKey()
-	invocation.SourcePartition = q.batch.Partition
-	invocation.SourceOffset = q.batch.Offset + int64(q.row)
-	invocation.SourceVersion = q.batch.Version
-	invocation.RowKey = q.rowKey
+	q.items[0].locate(&invocation)
+	if len(q.items) > 1 {
+		invocation.RowKey = ""
+	}
 	c.estimated(&invocation, q, destination)
 	// The note says what is true if nobody ever hears of this call again: sent, possibly paid.
 	if err := c.ledger.Begin(ctx, &invocation); err != nil {

@@ -27,11 +27,8 @@ type committer struct {
 func newCommitter(r *run, from schemas.Marks) *committer {
 	age := time.NewTimer(r.options.EpochAge)
 	age.Stop()
-	var response schemas.ResponseType // a nil *T in an interface is not nil
-	if answer := r.options.Question.Answer; answer != nil {
-		response = answer
-	}
-	return &committer{run: r, results: schemas.NewResultBuilder(r.options.Memory, response), marks: from, age: age}
+	results := schemas.NewResultBuilder(r.options.Memory, r.options.Question.ResponseType())
+	return &committer{run: r, results: results, marks: from, age: age}
 }
 
 // commitAll takes batches in order until the queue ends, or until the run stops and one of them will not be

@@ -77,17 +77,34 @@ const (
 
 // Question is what every row is asked.
 type Question struct {
-	Endpoint   schemas.Endpoint
-	Models     []Model // one for each of Endpoint.Destinations
-	Prompt     *prompts.Template
-	Files      Files           // where rows name media by path; nil: they do not
-	Filter     *filters.Filter // nil keeps every row
-	Key        []int           // columns that identify a row; none: its place in the source
-	Answer     *answers.Type   // nil: text
-	Parameters map[string]any
-	Reuse      Reuse
-	Timeout    time.Duration // of one attempt
-	Retries    int           // attempts after the first that are not answers to throttling
+	Endpoint schemas.Endpoint
+	Models   []Model // one for each of Endpoint.Destinations
+	Task     schemas.Task
+	Prompt   *prompts.Template // of one message where the task takes one text
+	Features *prompts.Features // of predictions; nil: another task
+	Layout   schemas.Layout    // of predictions
+	Files    Files             // where rows name media by path; nil: they do not
+	Filter   *filters.Filter   // nil keeps every row
+	Key      []int             // columns that identify a row; none: its place in the source
+	Answer   *answers.Type     // nil: text
+	// BatchSize is how many rows one request may have, BatchTokens about how many tokens, 0: any number.
+	BatchSize   int
+	BatchTokens int64
+	Parameters  map[string]any
+	Reuse       Reuse
+	Timeout     time.Duration // of one attempt
+	Retries     int           // attempts after the first that are not answers to throttling
+}
+
+// ResponseType is what the response column of the results holds; nil: text.
+func (q *Question) ResponseType() schemas.ResponseType {
+	switch {
+	case q.Task == schemas.TaskEmbeddings:
+		return schemas.EmbeddingType{}
+	case q.Answer != nil: // a nil *T in an interface is not nil
+		return q.Answer
+	}
+	return nil
 }
 
 // Options is everything a run needs.

@@ -3,17 +3,11 @@ package pipeline
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
@@ -50,11 +44,11 @@ func (b *batch) finish(i int, answer *schemas.Answer) {
 	}
 }
 
-// The room for rows in line is the concurrency, but not less or more than that: each has a goroutine, whose stack the
+// The room in line is the concurrency, but not less or more than that: each has a goroutine, whose stack the
 // garbage collector looks through.
 const minLine, maxLine = 64, 256
 
-// asker takes single rows to their durable answers.
+// asker takes rows to their durable answers.
 type asker struct {
 	options *Options
 	chain   *chain
@@ -65,8 +59,8 @@ type asker struct {
 	mu      sync.Mutex
 	flights map[ledger.Key]chan struct{}
 	reused  map[*schemas.Origin]*schemas.Origin // by the origin of the answers; the ledger has one for each run
-	// line holds the rows that were started and have not had a slot yet: enough that a free slot never waits, and
-	// no more, for each has its prompt and a goroutine.
+	// line holds the requests whose rows were started and have had no slot yet: enough that a free slot never waits, and
+	// no more, for each has its prompts and a goroutine.
 	line *semaphore.Weighted
 
 	rows     *sync.WaitGroup // rows under way
@@ -86,6 +80,9 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 		format = answer.Format()
 		asked = append(asked, format)
 	}
+	if features := options.Question.Features; features != nil {
+		asked = append(asked, features.Names(), options.Question.Layout)
+	}
 	shared, err := json.Marshal(asked)
 	if err != nil {
 		return nil, fmt.Errorf("%w: request.parameters: %w", schemas.ErrInvalid, err)
@@ -97,77 +94,131 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 	}, nil
 }
 
-// ask brings the i-th selected row of b, which stands in line, to its answer; the row is finished once that is
-// durable, which may be after ask has returned. It returns an error where there is no answer: the run is stopping,
-// or has to.
-func (a *asker) ask(admit, ctx context.Context, b *batch, i int) error {
-	q, err := a.question(b, b.row(i))
-	q.place, q.line = b.place+int64(i), a.line
-	defer q.leaveLine()
-	if err != nil {
-		a.unasked(q, i, err)
-		return nil
-	}
-	for {
-		answer, err := a.options.Ledger.Lookup(q.key)
+// ask brings rows, which stand in line as one, to their answers; a row is finished once its answer is durable, which may
+// be after ask has returned. It returns an error where there is no answer: the run is stopping, or has to.
+func (a *asker) ask(admit, ctx context.Context, rows []row) error {
+	here := &turn{line: a.line}
+	defer here.leave()
+	items := a.render(rows)
+	for len(items) > 0 {
+		fresh, waiting, landed, err := a.sort(ctx, items)
 		if err != nil {
 			return err
 		}
-		if answer != nil {
-			return a.reuse(ctx, q, i, answer)
-		}
-		first, landed := a.takeOff(q)
-		if first {
-			// Another of its kind may have landed between the look and the take-off: then its answer is there now.
-			if answer, err = a.options.Ledger.Lookup(q.key); answer == nil && err == nil {
-				break
+		for calls := a.divide(fresh); len(calls) > 0; calls = calls[1:] {
+			q := a.compose(calls[0])
+			q.turn = here
+			if err := a.bring(admit, ctx, q); err != nil {
+				return err
 			}
-			a.land(q.key)
-			continue
 		}
-		q.leaveLine()
+		if len(waiting) == 0 {
+			return nil
+		}
+		here.leave()
 		select {
 		case <-landed: // its answer is in the ledger now, or this row is next to ask
 		case <-admit.Done():
 			return context.Cause(admit)
 		}
+		items = waiting
 	}
-	out := a.put(admit, ctx, q)
-	if out.invocation == nil {
-		a.land(q.key)
-		if schemas.ClassOf(out.err) == schemas.Rejected {
-			a.unasked(q, i, out.err)
-			return nil
+	return nil
+}
+
+// sort serves what the ledger can answer, and returns which rows are to be asked about, and which have one of their kind
+// on its way; landed is closed when the first of those has come.
+func (a *asker) sort(ctx context.Context, items []*item) (fresh, waiting []*item, landed <-chan struct{}, err error) {
+	fresh = items[:0:0]
+	for _, each := range items {
+		answer, err := a.options.Ledger.Lookup(each.key)
+		first := false
+		if answer == nil && err == nil {
+			var flight <-chan struct{}
+			if first, flight = a.takeOff(each); !first {
+				if waiting = append(waiting, each); landed == nil {
+					landed = flight
+				}
+				continue
+			}
+			// Another of its kind may have landed between the look and the take-off: then its answer is there now.
+			answer, err = a.options.Ledger.Lookup(each.key)
 		}
-		return out.err
+		if first && answer == nil && err == nil {
+			fresh = append(fresh, each)
+			continue
+		}
+		if first {
+			a.land([]*item{each})
+		}
+		if err == nil {
+			err = a.reuse(ctx, each, answer)
+		}
+		if err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return fresh, waiting, landed, nil
+}
+
+// bring takes a question to the answers of its rows. One that was refused for something in its rows is asked again in
+// halves, until the row is alone that cannot be answered.
+func (a *asker) bring(admit, ctx context.Context, q *question) error {
+	out := a.put(admit, ctx, q)
+	class := schemas.ClassOf(out.err)
+	if out.invocation == nil {
+		if class != schemas.Rejected {
+			return out.err
+		}
+		a.land(q.items)
+		for _, each := range q.items {
+			a.unasked(each.row, out.err)
+		}
+		return nil
 	}
 	settle := context.WithoutCancel(ctx) // what was sent is written down even when the run has been cut off
-	class := schemas.ClassOf(out.err)
-	if out.err != nil && class != schemas.Rejected && !exhausted(class, out.err) {
-		a.land(q.key)
-		return errors.Join(out.err, a.options.Ledger.End(settle, out.invocation))
-	}
-	answer := &schemas.Answer{Invocation: *out.invocation, Error: withAnswer(out.invocation.Error, out.untyped)}
-	if out.err == nil {
-		answer.Text = out.response.Text
-	}
-	if out.err != nil && class != schemas.Rejected {
-		// The row is written with its error, but the error is no answer: should this epoch not be committed,
-		// the row is asked again.
-		a.land(q.key)
+	switch {
+	case out.err == nil, class == schemas.Rejected && len(q.items) == 1:
+		return a.settle(settle, out.invocation, q.items, a.kept(q, &out))
+	case len(q.items) > 1 && divisible(class, out.err):
 		if err := a.options.Ledger.End(settle, out.invocation); err != nil {
 			return err
 		}
-		a.finish(b, i, answer)
-		return nil
+		a.chain.stats.Retries.Add(1)
+		half := len(q.items) / 2
+		if err := a.bring(admit, ctx, a.compose(q.items[:half])); err != nil {
+			return err
+		}
+		return a.bring(admit, ctx, a.compose(q.items[half:]))
+	case !exhausted(class, out.err):
+		return errors.Join(out.err, a.options.Ledger.End(settle, out.invocation))
 	}
-	return a.settle(settle, q, i, answer)
+	// The row is written with its error, but the error is no answer: should this epoch not be committed,
+	// the row is asked again.
+	a.land(q.items)
+	if err := a.options.Ledger.End(settle, out.invocation); err != nil {
+		return err
+	}
+	for i, each := range a.kept(q, &out) {
+		a.finish(q.items[i].row, each.Answer)
+	}
+	return nil
 }
 
+// divisible reports whether a failure may be one row's of many: what the row is made of, or what a model's code could
+// not deal with.
+func divisible(class schemas.Class, err error) bool {
+	failure, ok := errors.AsType[*schemas.Error](err)
+	return class == schemas.Rejected || ok && class == schemas.Transient && failure.HTTPStatus == http500
+}
+
+// http500 is what a server says whose own code failed: 502 to 504 are about the way there.
+const http500 = 500
+
 // unasked finishes a row that nothing can be asked about. It is in no ledger: there was no call.
-func (a *asker) unasked(q *question, i int, err error) {
-	a.finish(q.batch, i, &schemas.Answer{
-		Error: rowError(err, 0), Invocation: schemas.Invocation{Origin: a.chain.origins[0], RequestID: q.request.ID},
+func (a *asker) unasked(at row, err error) {
+	a.finish(at, &schemas.Answer{
+		Error: rowError(err, 0), Invocation: schemas.Invocation{Origin: a.chain.origins[0], RequestID: newRequestID()},
 	})
 }
 
@@ -180,33 +231,33 @@ func exhausted(class schemas.Class, err error) bool {
 // reuse serves a row from the ledger. An answer of this very row is what a crash left behind: nothing new is
 // written. Another row's answer makes a usage row of its own, at no cost, that names its origin; its id
 // follows from the two, so that asking again after a crash makes the same one.
-func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.Answer) error {
+func (a *asker) reuse(ctx context.Context, mine *item, answer *schemas.Answer) error {
 	a.chain.stats.Reused.Add(1)
 	from := &answer.Invocation
-	if from.SourcePartition == q.batch.Partition && from.SourceOffset == q.batch.Offset+int64(q.row) {
-		a.finish(q.batch, i, answer)
+	if from.SourcePartition == mine.batch.Partition && from.SourceOffset == mine.offset() {
+		a.finish(mine.row, answer)
 		return nil
 	}
-	q.key = reuseKey(from.InvocationID, q)
-	again, err := a.options.Ledger.Lookup(q.key)
+	mine.key = reuseKey(from.InvocationID, mine)
+	again, err := a.options.Ledger.Lookup(mine.key)
 	if err != nil {
 		return err
 	}
 	if again != nil {
-		a.finish(q.batch, i, again)
+		a.finish(mine.row, again)
 		return nil
 	}
-	mine := &schemas.Answer{Text: answer.Text, Error: answer.Error, Invocation: *from, Reused: true}
-	invocation := &mine.Invocation
+	served := *answer
+	served.Reused = true
+	invocation := &served.Invocation
 	fromID, err := uuid.Parse(from.InvocationID)
 	if err != nil {
 		return fmt.Errorf("ledger: read an answer: %w", err)
 	}
-	invocation.InvocationID = uuid.NewSHA1(fromID, q.key[:]).String()
-	invocation.RequestID = q.request.ID
+	invocation.InvocationID = uuid.NewSHA1(fromID, mine.key[:]).String()
+	invocation.RequestID = newRequestID()
 	invocation.ReusedFrom = from.InvocationID
-	invocation.SourcePartition, invocation.SourceOffset = q.batch.Partition, q.batch.Offset+int64(q.row)
-	invocation.SourceVersion, invocation.RowKey = q.batch.Version, q.rowKey
+	mine.locate(invocation)
 	invocation.Origin = a.reusing(from.Origin)
 	invocation.InputTokens, invocation.OutputTokens, invocation.TotalTokens = 0, 0, 0
 	invocation.CostUSD, invocation.BillableBasis = new(schemas.USD), schemas.BasisNone
@@ -214,7 +265,7 @@ func (a *asker) reuse(ctx context.Context, q *question, i int, answer *schemas.A
 	invocation.Attempts, invocation.ProviderUsage, invocation.IdempotencyKey = nil, "", ""
 	invocation.CacheReadInputTokens, invocation.CacheCreationInputTokens, invocation.OutputReasoningTokens = nil, nil, nil
 	invocation.TimeToFirstByte, invocation.ServiceTier = 0, ""
-	return a.settle(ctx, q, i, mine)
+	return a.settle(ctx, invocation, []*item{mine}, []ledger.Kept{{Key: mine.key, Answer: &served}})
 }
 
 // reusing is the origin of this run's rows that reuse answers of that origin.
@@ -231,52 +282,62 @@ func (a *asker) reusing(from *schemas.Origin) *schemas.Origin {
 	return mine
 }
 
-// settle hands the answer to the ledger, which finishes the row when it is durable.
-func (a *asker) settle(ctx context.Context, q *question, i int, answer *schemas.Answer) error {
+// settle hands an invocation and its answers to the ledger, which finishes the rows when they are durable.
+func (a *asker) settle(ctx context.Context, invocation *schemas.Invocation, items []*item, kept []ledger.Kept) error {
+	if len(kept) == 1 { // one record holds both
+		invocation = &kept[0].Answer.Invocation
+	}
 	a.rows.Add(1)
-	err := a.options.Ledger.Settle(ctx, q.key, answer, func(err error) {
+	err := a.options.Ledger.Settle(ctx, invocation, kept, func(err error) {
 		defer a.rows.Done()
-		a.land(q.key)
 		if err != nil {
 			a.fail(err)
 			return
 		}
-		a.finish(q.batch, i, answer)
+		a.land(items)
+		for i, each := range items {
+			a.finish(each.row, kept[i].Answer)
+		}
 	})
 	if err != nil {
 		a.rows.Done()
-		a.land(q.key)
 	}
 	return err
 }
 
-func (a *asker) finish(b *batch, i int, answer *schemas.Answer) {
+func (a *asker) finish(at row, answer *schemas.Answer) {
 	a.chain.stats.finish(answer)
-	b.finish(i, answer)
+	at.batch.finish(at.i, answer)
 	a.finished()
 }
 
-// takeOff reports whether q is the first of its kind on its way; else it returns what is closed when that one
+// takeOff reports whether a row is the first of its kind on its way; else it returns what is closed when that one
 // has landed.
-func (a *asker) takeOff(q *question) (first bool, landed <-chan struct{}) {
+func (a *asker) takeOff(mine *item) (first bool, landed <-chan struct{}) {
 	if !a.mayRepeat() {
 		return true, nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if flight, ok := a.flights[q.key]; ok {
+	if flight, ok := a.flights[mine.key]; ok {
 		return false, flight
 	}
-	a.flights[q.key] = make(chan struct{})
+	a.flights[mine.key] = make(chan struct{})
 	return true, nil
 }
 
-func (a *asker) land(key ledger.Key) {
+// land ends the flights of rows that took off, each once. Those of a run that has failed end with it.
+func (a *asker) land(items []*item) {
+	if !a.mayRepeat() {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if flight, ok := a.flights[key]; ok {
-		delete(a.flights, key)
-		close(flight)
+	for _, each := range items {
+		if flight, ok := a.flights[each.key]; ok {
+			delete(a.flights, each.key)
+			close(flight)
+		}
 	}
 }
 
@@ -284,115 +345,4 @@ func (a *asker) land(key ledger.Key) {
 func (a *asker) mayRepeat() bool {
 	q := &a.options.Question
 	return q.Reuse == ReuseRequest || q.Reuse == ReuseRow && len(q.Key) > 0
-}
-
-// question renders a row. It fails where media that the row names cannot be read.
-func (a *asker) question(b *batch, row int) (*question, error) {
-	asked := &a.options.Question
-	q := &question{batch: b, row: row}
-	q.request.ID = newRequestID()
-	q.request.Messages = asked.Prompt.Render(b.Record, row)
-	q.request.Parameters = asked.Parameters
-	q.request.Format = a.format
-	q.input = schemas.EstimateTokens(q.request.TextLength())
-	keys := make([]string, 0, len(asked.Key))
-	for _, column := range asked.Key {
-		keys = append(keys, strings.ToValidUTF8(schemas.Text(b.Record.Column(column), row), "\uFFFD"))
-	}
-	if len(keys) == 1 {
-		q.rowKey = keys[0]
-	} else if len(keys) > 1 {
-		q.rowKey = jsonList(keys)
-	}
-	h := sha256.New()
-	h.Write(a.digest[:])
-	switch {
-	case asked.Reuse == ReuseRequest:
-		part(h, a.options.Job)
-	case asked.Reuse == ReuseRow && len(keys) > 0:
-		part(h, a.options.Job, "key")
-		part(h, keys...)
-	default:
-		part(h, a.options.Job, "place", a.options.SourceName, b.Partition)
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(b.Offset+int64(row)))) //nolint:gosec // a hash
-	}
-	for i := range q.request.Messages {
-		part(h, q.request.Messages[i].Role, q.request.Messages[i].Content)
-		if err := a.parts(q, h, q.request.Messages[i].Parts); err != nil {
-			return q, err
-		}
-	}
-	h.Sum(q.key[:0])
-	q.point = binary.BigEndian.Uint64(q.key[:8])
-	return q, nil
-}
-
-// parts adds a message's parts to the hash of a question. A file counts by its path, size and time: it is read when
-// there is a slot for its call, and not at all where the answer is known.
-func (a *asker) parts(q *question, h hash.Hash, parts []schemas.Part) error {
-	for _, each := range parts {
-		part(h, each.Text)
-		media := each.Media
-		if media == nil {
-			continue
-		}
-		part(h, string(media.Kind), media.MIMEType, media.URL, media.Path)
-		if media.Path != "" {
-			info, err := a.options.Question.Files.Stat(media.Path)
-			if err != nil {
-				return unreadable(err)
-			}
-			q.files += info.Size()
-			part(h, strconv.FormatInt(info.Size(), 10), info.ModTime().UTC().Format(time.RFC3339Nano))
-			continue
-		}
-		sum := sha256.Sum256(media.Data)
-		h.Write(sum[:])
-	}
-	return nil
-}
-
-func jsonList(values []string) string {
-	text, err := json.Marshal(values)
-	if err != nil {
-		return strings.Join(values, ",")
-	}
-	return string(text)
-}
-
-// part adds texts to a hash with their lengths, so that no two lists of texts are the same bytes.
-func part(h hash.Hash, texts ...string) {
-	var length [8]byte
-	for _, text := range texts {
-		binary.BigEndian.PutUint64(length[:], uint64(len(text)))
-		h.Write(length[:])
-		h.Write([]byte(text))
-	}
-}
-
-// reuseKey is where the ledger keeps that q was served by another row's answer.
-func reuseKey(from string, q *question) (key ledger.Key) {
-	h := sha256.New()
-	part(h, "reuse", from, q.batch.Partition)
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(q.batch.Offset+int64(q.row)))) //nolint:gosec // a hash
-	h.Sum(key[:0])
-	return key
-}
-
-// leaveLine makes room for another row to start.
-func (q *question) leaveLine() {
-	if q.line != nil {
-		q.line.Release(1)
-		q.line = nil
-	}
-}
-
-func (q *question) idempotencyKey() string { return hex.EncodeToString(q.key[:]) }
-
-func newRequestID() string {
-	id, err := uuid.NewV7()
-	if err != nil { // no randomness: uuid's version 7 cannot fail otherwise
-		panic(err)
-	}
-	return id.String()
 }

@@ -27,6 +27,8 @@ const (
 	windowBytes = 256 << 20
 	// bytesPerToken is about what a token of text takes.
 	bytesPerToken = 4
+	// assumedVector is what an embedding takes, in bytes: 3,072 numbers are the longest in use.
+	assumedVector = 3072 * 4
 	// queuedBatches bounds the batches between reading and committing, whatever their size.
 	queuedBatches = 1024
 )
@@ -58,7 +60,8 @@ type run struct {
 
 func newRun(options *Options) (*run, error) {
 	q := &options.Question
-	options.Window = max(options.Window, 4*int64(options.Limits.Concurrency))
+	q.BatchSize = max(q.BatchSize, 1)
+	options.Window = max(options.Window, 4*int64(options.Limits.Concurrency)*int64(q.BatchSize))
 	c := &chain{
 		endpoint: &q.Endpoint, models: q.Models, limiter: limits.New(options.Limits), ledger: options.Ledger,
 		prices: options.Prices, stats: options.Stats, logger: options.Logger, timeout: q.Timeout, retries: q.Retries, output: q.OutputTokens(),
@@ -99,6 +102,9 @@ func origin(o *Options, destination int) *schemas.Origin {
 
 // OutputTokens is what one answer may hold at the most, as the parameters say, or an assumption.
 func (q *Question) OutputTokens() int64 {
+	if q.Task == schemas.TaskEmbeddings || q.Task == schemas.TaskPredictions {
+		return 0
+	}
 	for _, name := range []string{"max_completion_tokens", "max_tokens"} {
 		switch value := q.Parameters[name].(type) {
 		case int:
@@ -110,6 +116,14 @@ func (q *Question) OutputTokens() int64 {
 		}
 	}
 	return assumedOutput
+}
+
+// answerBytes is about how much memory one answer may take.
+func (q *Question) answerBytes() int64 {
+	if q.Task == schemas.TaskEmbeddings {
+		return assumedVector
+	}
+	return q.OutputTokens() * bytesPerToken
 }
 
 func (r *run) run(ctx context.Context, from schemas.Marks) error {
@@ -177,6 +191,18 @@ var errFinished = errors.New("finished")
 func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<- *batch) error {
 	start, end := r.workers(admit, work)
 	defer end()
+	var group []row // of one request; they may be of several batches
+	send := func() bool {
+		if len(group) == 0 {
+			return true
+		}
+		if r.asker.line.Acquire(admit, 1) != nil {
+			return false
+		}
+		start(group)
+		group = nil
+		return true
+	}
 	rows := int64(0)
 	for incoming, err := range r.options.Source.Read(admit, from) {
 		if err != nil {
@@ -189,48 +215,58 @@ func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<-
 		}
 		b.place = rows
 		rows += int64(b.rows)
-		if r.window.Acquire(admit, r.weight(b)) != nil {
-			b.Record.Release()
-			return nil
-		}
-		if r.bytes.Acquire(admit, b.size) != nil {
-			r.window.Release(r.weight(b))
-			b.Record.Release()
-			return nil
-		}
-		select {
-		case queue <- b:
-		case <-admit.Done():
-			r.release(b)
+		if !r.enter(admit, b, queue, send) {
 			return nil
 		}
 		for i := range b.rows {
-			if r.asker.line.Acquire(admit, 1) != nil {
+			if group = append(group, row{b, i}); len(group) == r.options.Question.BatchSize && !send() {
 				return nil
 			}
-			start(row{b, i})
 		}
 	}
+	send()
 	return nil
 }
 
-// row is the i-th selected row of a batch.
-type row struct {
-	batch *batch
-	i     int
+// enter takes a batch into the window and queues it; false: the run is stopping, and the batch is released. Where it has
+// to wait, the rows that wait for a full request are sent first: it may be them that the room is waiting for.
+func (r *run) enter(admit context.Context, b *batch, queue chan<- *batch, send func() bool) bool {
+	if !r.window.TryAcquire(r.weight(b)) && (!send() || r.window.Acquire(admit, r.weight(b)) != nil) {
+		b.Record.Release()
+		return false
+	}
+	if !r.bytes.TryAcquire(b.size) && (!send() || r.bytes.Acquire(admit, b.size) != nil) {
+		r.window.Release(r.weight(b))
+		b.Record.Release()
+		return false
+	}
+	select {
+	case queue <- b:
+		return true
+	default:
+	}
+	if send() {
+		select {
+		case queue <- b:
+			return true
+		case <-admit.Done():
+		}
+	}
+	r.release(b)
+	return false
 }
 
-// workers returns what gives a row to a goroutine that has done with its last one, or to a new one where all are
-// busy: their number follows the rows under way, and a grown stack is grown once. end lets the idle ones go.
-func (r *run) workers(admit, work context.Context) (start func(row), end func()) {
-	next := make(chan row)
-	start = func(first row) {
+// workers returns what gives a request's rows to a goroutine that has done with its last ones, or to a new one where all
+// are busy: their number follows the requests under way, and a grown stack is grown once. end lets the idle ones go.
+func (r *run) workers(admit, work context.Context) (start func([]row), end func()) {
+	next := make(chan []row)
+	start = func(first []row) {
 		select {
 		case next <- first:
 		default:
 			r.rows.Go(func() {
 				for each, more := first, true; more; each, more = <-next {
-					if err := r.asker.ask(admit, work, each.batch, each.i); err != nil {
+					if err := r.asker.ask(admit, work, each); err != nil {
 						r.stop(err)
 					}
 				}
@@ -260,7 +296,7 @@ func (r *run) prepare(incoming schemas.Batch) (*batch, error) {
 	}
 	b.answers = make([]schemas.Answer, b.rows)
 	// The answers to come take memory as well, at most as much as the request allows them.
-	b.size = min(schemas.RecordSize(incoming.Record)+int64(b.rows)*r.asker.chain.output*bytesPerToken, windowBytes)
+	b.size = min(schemas.RecordSize(incoming.Record)+int64(b.rows)*r.options.Question.answerBytes(), windowBytes)
 	b.pending.Store(int64(b.rows))
 	if b.rows == 0 {
 		close(b.done)

@@ -29,19 +29,23 @@ func (a *asker) put(admit, ctx context.Context, q *question) sent {
 	q.input = schemas.EstimateTokens(q.request.TextLength())
 	out = a.chain.retry(admit, ctx, q)
 	if fault = a.fault(&out); fault != nil {
-		out.err = &schemas.Error{
-			Op: "answer", Class: schemas.Rejected, Code: "invalid_answer", HTTPStatus: out.response.HTTPStatus,
-			Err: fmt.Errorf("the answer does not keep to response_format: %w", fault),
-		}
+		out.err = invalidAnswer(out.response, fault)
 		out.untyped = out.response.Text
 		out.invocation.Error = rowError(out.err, out.invocation.Attempt)
 	}
 	return out
 }
 
-// fault is what is wrong with an answer; nil where there is none, or no type is asked for.
+func invalidAnswer(response *schemas.Response, fault error) error {
+	return &schemas.Error{
+		Op: "answer", Class: schemas.Rejected, Code: "invalid_answer", HTTPStatus: response.HTTPStatus,
+		Err: fmt.Errorf("the answer does not keep to response_format: %w", fault),
+	}
+}
+
+// fault is what is wrong with the answer of a chat; nil where there is none, or no type is asked for.
 func (a *asker) fault(out *sent) error {
-	if answer := a.options.Question.Answer; answer != nil && out.err == nil {
+	if answer := a.options.Question.Answer; answer != nil && out.err == nil && a.options.Question.Task != schemas.TaskPredictions {
 		return answer.Check(out.response.Text)
 	}
 	return nil

@@ -88,11 +88,12 @@ type RowError struct {
 	Attempts   int    `cbor:"5,keyasint,omitempty"`
 }
 
-// Answer is what a row's request came to: the last invocation, and either its text or the error. It is what
-// the ledger keeps so that a restart pays nothing.
+// Answer is what a row's request came to: the last invocation, and either what it brought or the error. It is what
+// the ledger keeps so that a restart pays nothing. Of an invocation that answered several rows, each has its share.
 type Answer struct {
-	Text       string     `cbor:"1,keyasint,omitempty"`
+	Text       string     `cbor:"1,keyasint,omitempty"` // of a prediction: its JSON
 	Error      *RowError  `cbor:"2,keyasint,omitempty"`
 	Invocation Invocation `cbor:"3,keyasint"`
 	Reused     bool       `cbor:"4,keyasint,omitempty"` // another row's answer serves this one
+	Vector     []byte     `cbor:"5,keyasint,omitempty"` // of an embedding: float32, little-endian
 }

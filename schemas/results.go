@@ -1,7 +1,10 @@
 package schemas
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -21,7 +24,7 @@ type ResponseType interface {
 	// Arrow is the column's type.
 	Arrow() arrow.DataType
 	// Append adds an answer to a builder of that type. The answer has been checked.
-	Append(builder array.Builder, text string) error
+	Append(builder array.Builder, answer *Answer) error
 }
 
 func resultColumns(response ResponseType) []arrow.Field {
@@ -82,7 +85,7 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) error {
 			f.integer(answer.Error.Attempts, true)
 		})
 	} else {
-		if err := b.appendText(row.builder(), answer.Text); err != nil {
+		if err := b.appendAnswer(row.builder(), answer); err != nil {
 			return err
 		}
 		row.null()
@@ -105,11 +108,11 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) error {
 	return nil
 }
 
-func (b *ResultBuilder) appendText(builder array.Builder, text string) error {
+func (b *ResultBuilder) appendAnswer(builder array.Builder, answer *Answer) error {
 	if b.response != nil {
-		return b.response.Append(builder, text)
+		return b.response.Append(builder, answer)
 	}
-	builder.(*array.StringBuilder).Append(text) //nolint:errcheck,forcetypeassert // an empty answer is an answer
+	builder.(*array.StringBuilder).Append(answer.Text) //nolint:errcheck,forcetypeassert // an empty answer is an answer
 	return nil
 }
 
@@ -121,4 +124,34 @@ func (b *ResultBuilder) NewRecord(input arrow.Record) arrow.Record {
 	names := slices.Concat(input.Schema().Fields(), added.Schema().Fields())
 	columns := slices.Concat(input.Columns(), added.Columns())
 	return array.NewRecord(arrow.NewSchema(names, nil), columns, added.NumRows())
+}
+
+// EncodeVector writes an embedding as an Answer keeps it.
+func EncodeVector(vector []float32) []byte {
+	out := make([]byte, 0, 4*len(vector))
+	for _, each := range vector {
+		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(each))
+	}
+	return out
+}
+
+// EmbeddingType is the ResponseType of embeddings: ARRAY<FLOAT>.
+type EmbeddingType struct{}
+
+// Arrow implements ResponseType.
+func (EmbeddingType) Arrow() arrow.DataType { return arrow.ListOf(arrow.PrimitiveTypes.Float32) }
+
+// Append implements ResponseType.
+func (EmbeddingType) Append(builder array.Builder, answer *Answer) error {
+	list, ok := builder.(*array.ListBuilder)
+	if !ok || len(answer.Vector)%4 != 0 {
+		return errors.New("an embedding is no list of float32")
+	}
+	list.Append(true)
+	values := list.ValueBuilder().(*array.Float32Builder) //nolint:errcheck,forcetypeassert // Arrow says so
+	values.Reserve(len(answer.Vector) / 4)
+	for at := 0; at < len(answer.Vector); at += 4 {
+		values.UnsafeAppend(math.Float32frombits(binary.LittleEndian.Uint32(answer.Vector[at:])))
+	}
+	return nil
 }

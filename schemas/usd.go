@@ -22,6 +22,12 @@ func (u USD) Cmp(other USD) int { return decimal128.Num(u).Cmp(decimal128.Num(ot
 // Sub returns the difference.
 func (u USD) Sub(other USD) USD { return USD(decimal128.Num(u).Sub(decimal128.Num(other))) }
 
+// Part returns numerator/denominator of the amount, cut off after its last decimal. The denominator is not 0.
+func (u USD) Part(numerator, denominator int64) USD {
+	out, _ := decimal128.Num(u).Mul(decimal128.FromI64(numerator)).Div(decimal128.FromI64(denominator))
+	return USD(out)
+}
+
 // Num returns the value for an Arrow DECIMAL(38,18) column.
 func (u USD) Num() decimal128.Num { return decimal128.Num(u) }
 

@@ -16,7 +16,6 @@ import (
 )
 
 const (
-	chatTask       = "llm/v1/chat"
 	embeddedPrefix = "embedded/"
 	wholeTraffic   = 100
 )
@@ -147,10 +146,13 @@ func (b *builder) endpoint(entry *endpointEntry, path []string) endpoint {
 		b.doc.Add("guardrails are not enforced here, and what they should keep back would be sent",
 			"remove `guardrails` to run without them", join(path, "ai_gateway", "guardrails")...)
 	}
-	if entry.Task != "" && entry.Task != chatTask {
-		b.unsupportedTask(entry.Task, join(path, "task"))
+	if entry.Task != "" {
+		b.task(entry.Task, join(path, "task"))
 	}
 	if entry.Embedded != "" {
+		if entry.Task != "" && entry.Task != string(schemas.TaskChat) {
+			b.doc.Add("an embedded model has no task but `"+string(schemas.TaskChat)+"`", "remove `task`", join(path, "task")...)
+		}
 		built.Destinations = []schemas.Destination{embedded(entry.Embedded, entry.Embedded)}
 		built.Destinations[0].TrafficPercentage = wholeTraffic
 		built.secrets = make([]map[string]secret, 1)
@@ -159,7 +161,7 @@ func (b *builder) endpoint(entry *endpointEntry, path []string) endpoint {
 	names := map[string]int{}
 	for i := range entry.Config.ServedEntities {
 		where := join(path, "config", "served_entities", strconv.Itoa(i))
-		destination, secrets := b.destination(&entry.Config.ServedEntities[i], where)
+		destination, secrets := b.destination(&entry.Config.ServedEntities[i], entry.Task, where)
 		if first, twice := names[destination.Name]; twice && destination.Name != "" {
 			b.doc.Add(fmt.Sprintf("the name `%s` is taken by served entity %d", destination.Name, first+1),
 				"give each its own `name`", where...)
@@ -172,8 +174,8 @@ func (b *builder) endpoint(entry *endpointEntry, path []string) endpoint {
 	return built
 }
 
-// destination reads one served entity.
-func (b *builder) destination(entity *servedEntity, path []string) (schemas.Destination, map[string]secret) {
+// destination reads one served entity. task is what the endpoint says for all of them, or empty.
+func (b *builder) destination(entity *servedEntity, task string, path []string) (schemas.Destination, map[string]secret) {
 	if !b.doc.Has(join(path, "external_model")...) {
 		model, ok := strings.CutPrefix(entity.EntityName, embeddedPrefix)
 		if entity.EntityName != "" && (!ok || model == "") {
@@ -197,7 +199,7 @@ func (b *builder) destination(entity *servedEntity, path []string) (schemas.Dest
 		destination.Name = model.Name
 	}
 	if destination.Task == "" {
-		destination.Task = chatTask
+		destination.Task = task
 	}
 	path = join(path, "external_model")
 	if model.Provider == "" {
@@ -207,11 +209,17 @@ func (b *builder) destination(entity *servedEntity, path []string) (schemas.Dest
 }
 
 func embedded(name, model string) schemas.Destination {
-	return schemas.Destination{Name: name, Type: "CUSTOM_MODEL", Provider: "embedded", Model: model, Task: chatTask}
+	return schemas.Destination{Name: name, Type: "CUSTOM_MODEL", Provider: "embedded", Model: model, Task: string(schemas.TaskChat)}
 }
 
-func (b *builder) unsupportedTask(task string, path []string) {
-	b.doc.Add("the task `"+task+"` is not supported", "supported now: `"+chatTask+"`", path...)
+// task refuses what is no task.
+func (b *builder) task(task string, path []string) {
+	known := []string{
+		string(schemas.TaskChat), string(schemas.TaskCompletions), string(schemas.TaskEmbeddings), string(schemas.TaskPredictions),
+	}
+	if !slices.Contains(known, task) {
+		b.doc.Add("the task `"+task+"` is not supported", "supported: `"+strings.Join(known, "`, `")+"`", path...)
+	}
 }
 
 // traffic sets the share of each destination. One that no route names is there for fallback only.

@@ -24,7 +24,7 @@ type Provider struct {
 // Example is a destination at the provider with a value in every field that it needs.
 func (p *Provider) Example() *schemas.Destination {
 	to := &schemas.Destination{
-		Name: "example", Provider: p.Name, Model: "example", Task: chatTask,
+		Name: "example", Provider: p.Name, Model: "example", Task: string(p.task()),
 		Settings: map[string]string{}, Secrets: map[string]schemas.Secret{},
 	}
 	for _, group := range p.needs {
@@ -38,6 +38,17 @@ func (p *Provider) Example() *schemas.Destination {
 		}
 	}
 	return to
+}
+
+// mlflowProvider has its name from MLflow's own gateway. The scoring server has one task.
+const mlflowProvider = "mlflow-model-serving"
+
+// task is that of a destination which names none.
+func (p *Provider) task() schemas.Task {
+	if p.Name == mlflowProvider {
+		return schemas.TaskPredictions
+	}
+	return schemas.TaskChat
 }
 
 // Providers are the providers of external models that can be called. Where the serving API has no field for another
@@ -65,7 +76,7 @@ func Providers() []Provider {
 		{
 			Name: "google-cloud-vertex-ai", Config: "google_cloud_vertex_ai_config",
 			Settings: []string{"project_id", "region", "vertex_api_base"}, Secrets: []string{"private_key"},
-			needs: [][]string{{"project_id"}, {"region"}, {"private_key"}},
+			needs: [][]string{{"project_id"}, {"region"}},
 		},
 		{
 			Name: "amazon-bedrock", Config: "amazon_bedrock_config",
@@ -81,6 +92,10 @@ func Providers() []Provider {
 			Name: "databricks-model-serving", Config: "databricks_model_serving_config",
 			Settings: []string{"databricks_workspace_url"}, Secrets: []string{"databricks_api_token"},
 			needs: [][]string{{"databricks_workspace_url"}, {"databricks_api_token"}},
+		},
+		{
+			Name: mlflowProvider, Config: "mlflow_model_serving_config", Settings: []string{"model_server_url"},
+			Secrets: []string{"model_server_token"}, needs: [][]string{{"model_server_url"}},
 		},
 		{
 			Name: "custom", Config: "custom_provider_config",
@@ -111,9 +126,11 @@ func (b *builder) external(
 		return destination, nil
 	}
 	p := &all[index]
-	if destination.Task != chatTask {
-		b.unsupportedTask(destination.Task, join(path, "task"))
+	if destination.Task == "" {
+		destination.Task = string(p.task())
 	}
+	b.task(destination.Task, join(path, "task"))
+	destination.Signature = b.signature(join(path, "signature"))
 	path = join(path, p.Config)
 	destination.Settings = map[string]string{}
 	for _, field := range p.Settings {

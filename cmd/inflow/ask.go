@@ -76,9 +76,6 @@ func parseParameters(given []string) (map[string]any, error) {
 		if json.Unmarshal([]byte(text), &value) != nil {
 			value = text
 		}
-		if number, ok := value.(float64); ok && number == float64(int(number)) {
-			value = int(number)
-		}
 		out[name] = value
 	}
 	return out, nil

@@ -21,7 +21,7 @@ func TestAsk(t *testing.T) {
 		CostUSD      string `json:"cost_usd"`
 		PriceVersion string `json:"price_version"`
 	}
-	whole := decode[asked](t, ends(t, exitDone, "ask", "mood", "I hate it", "-c", catalog, "-o", "json", "-p", "temperature=0").stdout)
+	whole := decode[asked](t, ends(t, exitDone, "ask", "mood", "I hate it", "-c", catalog, "-o", "json", "-p", "temperature=0", "-p", "max_tokens=5").stdout)
 	if whole.Answer != "negative" || whole.InputTokens != 3 || whole.CostUSD == "" || whole.PriceVersion == "" {
 		t.Errorf("got %+v", whole)
 	}
@@ -48,8 +48,14 @@ func TestModels(t *testing.T) {
 		} `json:"providers"`
 	}
 	for _, p := range decode[listed](t, ends(t, exitDone, "models", "-o", "json").stdout).Providers {
-		if !p.Supports["tools"] || !p.Supports["response_format"] {
-			t.Errorf("%s supports %v: nobody serves no tools and no typed answers", p.Provider, p.Supports)
+		predicts := p.Provider == "mlflow-model-serving"
+		for _, feature := range []string{"chat", "tools", "response_format"} {
+			if p.Supports[feature] == predicts {
+				t.Errorf("%s and %s: got %t", p.Provider, feature, predicts)
+			}
+		}
+		if p.Supports["predictions"] != (predicts || p.Provider == "databricks-model-serving") {
+			t.Errorf("%s predicts: got %t", p.Provider, p.Supports["predictions"])
 		}
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -73,6 +74,9 @@ func (a *app) printPlan(plan *jobs.Plan) {
 		{"tokens out, at most", out},
 		{"dollars", price},
 		{"calls at once", count(int64(plan.Concurrency))},
+	}
+	if plan.Requests < plan.RowsToDo { // each has many rows
+		rows = slices.Insert(rows, 5, []string{"requests", about(plan.Requests, plan.Estimated)})
 	}
 	for _, limit := range []struct {
 		name      string

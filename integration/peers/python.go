@@ -1,5 +1,6 @@
-// Package peers installs and calls the independent implementations that Inflow's tables are checked against:
-// delta-rs, DuckDB and Arrow C++, all in one Python environment.
+// Package peers installs and calls the independent implementations that Inflow is checked against: for its tables
+// delta-rs, DuckDB and Arrow C++, all in one Python environment; for its questions real models behind llama.cpp,
+// MLflow's scoring server and the shape of OpenAI's embeddings, each in an environment of its own.
 //
 // It installs them by itself into the user's cache folder, once for each pinned set of versions. A peer that
 // cannot be installed is an error that names it; there is no way to go on without it.
@@ -154,14 +155,14 @@ func build(ctx context.Context, folder, requirements string) error {
 	for peer := range strings.Lines(requirements) {
 		peer = strings.TrimSpace(peer)
 		// Without dependencies: every one is pinned in the same file, and pip check below sees to it.
-		install := exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "install", "--quiet", "--no-deps", peer) //nolint:gosec // pinned in requirements.txt
+		install := exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "install", "--quiet", "--no-deps", peer) //nolint:gosec // pinned by the caller
 		if output, err := install.CombinedOutput(); err != nil {
 			return fmt.Errorf("peers: %s cannot be installed: %w\n%s", peer, err, tail(output))
 		}
 	}
 	check := exec.CommandContext(ctx, filepath.Join(venv, "bin", "pip"), "check") //nolint:gosec // our own cache folder
 	if output, err := check.CombinedOutput(); err != nil {
-		return fmt.Errorf("peers: requirements.txt does not list every dependency: %w\n%s", err, tail(output))
+		return fmt.Errorf("peers: %s: not every dependency is pinned: %w\n%s", filepath.Base(folder), err, tail(output))
 	}
 	return nil
 }

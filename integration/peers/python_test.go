@@ -5,6 +5,7 @@ package peers_test
 import (
 	"encoding/json"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,13 +14,19 @@ import (
 
 func TestPinsMatch(t *testing.T) {
 	t.Parallel()
-	pins, err := os.ReadFile("requirements.txt")
-	if err != nil {
-		t.Fatal(err)
+	lists, err := filepath.Glob("*.txt")
+	if err != nil || len(lists) == 0 {
+		t.Fatal(lists, err)
 	}
-	for line := range strings.Lines(string(pins)) {
-		if name, version, ok := strings.Cut(strings.TrimSpace(line), "=="); !ok || name == "" || version == "" {
-			t.Errorf("requirements.txt: %q is not pinned to one version", line)
+	for _, list := range lists {
+		pins, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(pins)) {
+			if name, version, ok := strings.Cut(strings.TrimSpace(line), "=="); !ok || name == "" || version == "" {
+				t.Errorf("%s: %q is not pinned to one version", list, line)
+			}
 		}
 	}
 }

@@ -41,7 +41,7 @@ func newType(root *field, schema json.RawMessage) (*Type, error) {
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
-	compiler.AssertFormat() // date and date-time are types here, not advice
+	compiler.AssertFormat() // to most who write one, a format is no advice
 	if err := compiler.AddResource("response_format", document); err != nil {
 		return nil, fmt.Errorf("%w: response_format: %w", schemas.ErrInvalid, err)
 	}
@@ -76,8 +76,8 @@ func (t *Type) Check(text string) error {
 }
 
 // Append adds an answer that Check accepts to a builder of the type's column.
-func (t *Type) Append(builder array.Builder, text string) error {
-	value, err := decode(text)
+func (t *Type) Append(builder array.Builder, answer *schemas.Answer) error {
+	value, err := decode(answer.Text)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func rule(broken jsonschema.ErrorKind) string {
 		}
 		return "must be one of " + strings.Join(want, ", ")
 	case *kind.Format:
-		return "must be a " + is.Want
+		return "must be of the form " + is.Want
 	case *kind.Pattern:
 		return "must match " + is.Want
 	case *kind.Required:

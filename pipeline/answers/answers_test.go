@@ -1,6 +1,7 @@
 package answers_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/inflowhq/inflow/pipeline/answers"
+	"github.com/inflowhq/inflow/schemas"
 )
 
 func node(tb testing.TB, text string) *yaml.Node {
@@ -84,6 +86,7 @@ func TestStrict(t *testing.T) {
 		`{a: string}`: true, `"STRUCT<a: STRING>"`: true,
 		`{type: object, properties: {a: {type: string}}, required: [a], additionalProperties: false}`:                                                        true,
 		`{type: object, properties: {a: {type: string}}, required: [a]}`:                                                                                     false,
+		`{type: object, properties: {a: {type: string}}, required: [a], additionalProperties: true}`:                                                         false,
 		`{type: object, properties: {a: {type: string}, b: {type: string}}, required: [a], additionalProperties: false}`:                                     false,
 		`{type: object, properties: {a: {type: array, items: {type: object, properties: {b: {type: string}}}}}, required: [a], additionalProperties: false}`: false,
 	} {
@@ -146,7 +149,7 @@ func TestCheckAndAppend(t *testing.T) {
 		strings.Replace(good, `"n":-3`, `"n":1e999999999`, 1):                   "out of range",
 		strings.Replace(good, `"n":-3`, `"n":0.5`, 1):                           "answer.n: must be integer",
 		strings.Replace(good, `"label":"low"`, `"label":"mid"`, 1):              "answer.label: must be one of low, high",
-		strings.Replace(good, `"day":"2026-01-31"`, `"day":"soon"`, 1):          "answer.day: must be a date",
+		strings.Replace(good, `"day":"2026-01-31"`, `"day":"soon"`, 1):          "answer.day: must be of the form date",
 		strings.Replace(good, `"price":"1234.5"`, `"price":"1.234"`, 1):         "answer.price: must match",
 		strings.Replace(good, `"ok":true`, `"ok":"SECRET"`, 1):                  "answer.ok: must be boolean",
 		strings.Replace(good, `"ok":true,`, ``, 1):                              "answer: lacks ok",
@@ -172,7 +175,7 @@ func TestCheckAndAppend(t *testing.T) {
 	builder := array.NewBuilder(memory, made.Arrow())
 	defer builder.Release()
 	builder.AppendNull()
-	if err := made.Append(builder, good); err != nil {
+	if err := made.Append(builder, &schemas.Answer{Text: good}); err != nil {
 		t.Fatal(err)
 	}
 	column := builder.NewArray()
@@ -181,6 +184,56 @@ func TestCheckAndAppend(t *testing.T) {
 		`"maybe":null,"n":-3,"ok":true,"price":"1234.50","x":0.5}`
 	if got := column.ValueStr(1); column.IsValid(0) || !strings.Contains(got, "9007199254740993") || !strings.Contains(got, "2026-01-31") {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// TestValues: a prediction has any type, and its floats need not be finite.
+func TestValues(t *testing.T) {
+	t.Parallel()
+	for _, each := range []struct{ written, text, want, fault string }{
+		{`DOUBLE`, `0.1`, `0.1`, ""},
+		{`DOUBLE`, `null`, `NaN`, ""},
+		{`FLOAT`, `"-Infinity"`, `-Inf`, ""},
+		{`DOUBLE`, `"1"`, "", "answer: must be a number"},
+		{`BIGINT`, `9007199254740993`, `9007199254740993`, ""},
+		{`BIGINT`, `null`, "", "answer: must be integer"},
+		{`ARRAY<DOUBLE>`, `[1,null,"Infinity"]`, `[1 NaN +Inf]`, ""},
+		{`STRUCT<label: STRING, score: DOUBLE>`, `{"label":null,"score":null}`, `map[label:<nil> score:NaN]`, ""},
+		{`STRUCT<label: STRING, score: DOUBLE>`, `{"label":"a"}`, "", "answer: lacks score"},
+	} {
+		made, problems := answers.ParseValue(&yaml.Node{Kind: yaml.ScalarNode, Value: each.written})
+		if len(problems) > 0 {
+			t.Fatalf("%s: %v", each.written, problems)
+		}
+		err := made.Check(each.text)
+		if each.fault != "" || err != nil {
+			if err == nil || err.Error() != each.fault {
+				t.Errorf("%s of %s: got %v, want %s", each.text, each.written, err, each.fault)
+			}
+			continue
+		}
+		builder := array.NewBuilder(memory.DefaultAllocator, made.Arrow())
+		if err := made.Append(builder, &schemas.Answer{Text: each.text}); err != nil {
+			t.Fatal(err)
+		}
+		column := builder.NewArray()
+		builder.Release()
+		if got := fmt.Sprint(schemas.Value(column, 0)); got != each.want {
+			t.Errorf("%s of %s: got %s, want %s", each.text, each.written, got, each.want)
+		}
+		column.Release()
+	}
+}
+
+// TestFormats: a schema of the user's own may ask for texts of a form that no column has; it counts all the same.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	made := parse(t, `{type: object, properties: {to: {type: string, format: email}}, required: [to], additionalProperties: false}`)
+	if err := made.Check(`{"to":"a@example.com"}`); err != nil {
+		t.Error(err)
+	}
+	if err := made.Check(`{"to":"nobody"}`); err == nil || err.Error() != "answer.to: must be of the form email" {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -213,7 +266,7 @@ func FuzzCheck(f *testing.F) {
 		}
 		builder := array.NewBuilder(memory.DefaultAllocator, made.Arrow())
 		defer builder.Release()
-		if err := made.Append(builder, text); err != nil {
+		if err := made.Append(builder, &schemas.Answer{Text: text}); err != nil {
 			t.Fatalf("an answer passes the check and not the column: %v", err)
 		}
 	})

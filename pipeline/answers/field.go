@@ -26,6 +26,7 @@ type field struct {
 	fields           []*field // of a struct
 	element          *field   // of a list
 	note             string   // a description for the model
+	open             bool     // of a float: it may be no finite number
 }
 
 type valueKind uint8
@@ -143,7 +144,10 @@ func (f *field) schema() object {
 		}
 	}
 	out := object{{"type", name}}
-	if f.nullable {
+	switch {
+	case f.open:
+		out[0].value = []string{name, "string", "null"}
+	case f.nullable:
 		out[0].value = []string{name, "null"}
 	}
 	if f.note != "" {
@@ -162,6 +166,10 @@ func decimalPattern(precision, scale int32) string {
 // append adds a decoded value to a builder, or only checks that it could where the builder is nil. at is the value's
 // place.
 func (f *field) append(builder array.Builder, value any, at string) error {
+	if float, ok := notFinite(value); ok && f.open {
+		appendFloat(builder, float)
+		return nil
+	}
 	if value == nil {
 		if !f.nullable {
 			return errors.New(at + ": must not be null")
@@ -249,6 +257,39 @@ func (f *field) appendList(builder array.Builder, value any, at string) error {
 	return nil
 }
 
+func appendFloat(builder array.Builder, value float64) {
+	switch to := builder.(type) {
+	case *array.Float32Builder:
+		to.Append(float32(value))
+	case *array.Float64Builder:
+		to.Append(value)
+	}
+}
+
+// notFinite is what JSON has no number for: NaN stands there as null, as data frames know no other NULL of a float.
+func notFinite(value any) (float64, bool) {
+	switch value {
+	case nil:
+		return math.NaN(), true
+	case "Infinity":
+		return math.Inf(1), true
+	case "-Infinity":
+		return math.Inf(-1), true
+	}
+	return 0, false
+}
+
+// unbound lets every float be NaN or infinite.
+func (f *field) unbound() {
+	f.open = f.kind == kindFloat
+	for _, each := range f.fields {
+		each.unbound()
+	}
+	if f.element != nil {
+		f.element.unbound()
+	}
+}
+
 // maxExponent keeps "1e999999999" from becoming a number of so many digits.
 const maxExponent = 400
 
@@ -258,12 +299,7 @@ func (f *field) appendNumber(builder array.Builder, number json.Number, at strin
 		if err != nil || f.bits == 32 && math.IsInf(float64(float32(float)), 0) {
 			return errors.New(at + ": is out of range")
 		}
-		switch to := builder.(type) {
-		case *array.Float32Builder:
-			to.Append(float32(float))
-		case *array.Float64Builder:
-			to.Append(float)
-		}
+		appendFloat(builder, float)
 		return nil
 	}
 	whole, err := number.Int64()

@@ -24,20 +24,26 @@ const (
 
 // Parse reads a response_format: the short form ({severity: "enum(low, high)", score: double}), a JSON Schema, or the
 // DDL of a STRUCT. Every problem is reported; the type is of use only where there is none.
-func Parse(node *yaml.Node) (*Type, []Problem) {
+func Parse(node *yaml.Node) (*Type, []Problem) { return parse(node, false) }
+
+// ParseValue is Parse for predictions. One need not be a STRUCT, but may be a DOUBLE or an ARRAY<DOUBLE>; and a float may
+// be NaN, written as null, or "Infinity" or "-Infinity".
+func ParseValue(node *yaml.Node) (*Type, []Problem) { return parse(node, true) }
+
+func parse(node *yaml.Node, anyType bool) (*Type, []Problem) {
 	r := &reader{}
 	var root *field
 	var schema any
 	switch {
 	case node.Kind == yaml.ScalarNode:
 		root = r.ddl(node.Value, nil, true)
-		if root != nil && root.kind != kindStruct {
+		if root != nil && root.kind != kindStruct && !anyType {
 			r.fault(nil, "an answer is a STRUCT", "write it as `STRUCT<label: STRING, score: DOUBLE>`")
 		}
 	case node.Kind == yaml.MappingNode && isSchema(node):
 		node = unwrap(node)
 		root, schema = r.schema(node, nil, false), plain(node)
-		if root != nil && root.kind != kindStruct {
+		if root != nil && root.kind != kindStruct && !anyType {
 			r.fault(nil, "the schema of an answer is that of an object", "put what it is into a property")
 		}
 	case node.Kind == yaml.MappingNode:
@@ -50,6 +56,9 @@ func Parse(node *yaml.Node) (*Type, []Problem) {
 	}
 	if len(r.problems) > 0 {
 		return nil, r.problems
+	}
+	if anyType && schema == nil {
+		root.unbound()
 	}
 	strict := schema == nil || isStrict(node)
 	if schema == nil {

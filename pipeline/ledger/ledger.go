@@ -91,9 +91,20 @@ type entry struct {
 	unsent   []byte              // invocation id whose note is taken back
 	ended    *schemas.Invocation // that ended
 	ending   []byte              // its record
-	key      *Key                // of the answer that it brought; nil: none
-	answer   []byte
+	answers  []answer            // that it brought
 	complete func(error)
+}
+
+// answer is an answer's key and its record.
+type answer struct {
+	key   *Key
+	value []byte
+}
+
+// Kept is an answer, and the key under which it is found again.
+type Kept struct {
+	Key    Key
+	Answer *schemas.Answer
 }
 
 // Open opens the ledger in dir, making it where there is none. Invocations that were on the wire when the
@@ -234,24 +245,36 @@ func (l *Ledger) End(ctx context.Context, invocation *schemas.Invocation) error 
 	return l.appendAndWait(ctx, entry{origin: origin, ended: invocation, ending: ending})
 }
 
-// Settle closes an invocation together with the answer that holds it, both or neither. It returns when the record
-// is queued, and done is called once it is durable, or has failed; done must not block. Where Settle itself fails,
-// done is not called. The answer must not change any more.
-func (l *Ledger) Settle(ctx context.Context, key Key, answer *schemas.Answer, done func(error)) error {
-	kept, origin, err := l.encodeAbout(&answer.Invocation, &record{Answer: answer})
-	if err != nil {
-		return err
+// Settle closes an invocation together with the answers that it brought, all or none. It returns when the records are
+// queued, and done is called once they are durable, or have failed; done must not block. Where Settle itself fails,
+// done is not called. Nothing that it is given must change any more.
+//
+// Where there is one answer, the invocation is the answer's own. Where there are several, each has its share of it.
+func (l *Ledger) Settle(ctx context.Context, invocation *schemas.Invocation, kept []Kept, done func(error)) error {
+	e := entry{ended: invocation, answers: make([]answer, 0, len(kept)), complete: done}
+	for i := range kept {
+		value, origin, err := l.encodeAbout(&kept[i].Answer.Invocation, &record{Answer: kept[i].Answer})
+		if err != nil {
+			return err
+		}
+		e.origin = origin
+		e.answers = append(e.answers, answer{key: &kept[i].Key, value: value})
 	}
-	ending, err := l.encode(&record{Key: key[:]})
+	var err error
+	if len(kept) == 1 && invocation == &kept[0].Answer.Invocation {
+		e.ending, err = l.encode(&record{Key: kept[0].Key[:]})
+	} else {
+		e.ending, e.origin, err = l.encodeAbout(invocation, &record{Invocation: invocation})
+	}
 	if err != nil {
 		return err
 	}
 	if l.seen != nil {
-		l.seen.add(&key)
+		for i := range kept {
+			l.seen.add(&kept[i].Key)
+		}
 	}
-	return l.append(ctx, entry{
-		origin: origin, ended: &answer.Invocation, ending: ending, key: &key, answer: kept, complete: done,
-	})
+	return l.append(ctx, e)
 }
 
 // appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is
@@ -476,8 +499,8 @@ func (l *Ledger) commit(group []entry) error {
 				err = batch.SingleDelete(intentKey([]byte(e.ended.InvocationID)), nil)
 			}
 		}
-		if e.key != nil {
-			set(answerKey(e.key), e.answer)
+		for _, each := range e.answers {
+			set(answerKey(each.key), each.value)
 		}
 	}
 	set(sequenceKey(), binary.BigEndian.AppendUint64(nil, uint64(sequence))) //nolint:gosec // never negative

@@ -55,7 +55,7 @@ func invocation(i int) *schemas.Invocation {
 // settle returns when the answer is durable.
 func settle(ctx context.Context, l *ledger.Ledger, key ledger.Key, answer *schemas.Answer) error {
 	done := make(chan error, 1)
-	if err := l.Settle(ctx, key, answer, func(err error) { done <- err }); err != nil {
+	if err := l.Settle(ctx, &answer.Invocation, []ledger.Kept{{Key: key, Answer: answer}}, func(err error) { done <- err }); err != nil {
 		return err
 	}
 	return <-done

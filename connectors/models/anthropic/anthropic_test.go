@@ -526,3 +526,19 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestUnsupportedMedia: what a row brings of its own is checked when it comes, and nothing is sent.
+func TestUnsupportedMedia(t *testing.T) {
+	t.Parallel()
+	model := anthropic.New(anthropic.Options{BaseURL: "http://127.0.0.1:1", APIKey: schemas.NewSecret("sk-key"), Model: "claude"})
+	got, err := model.Invoke(t.Context(), &schemas.Request{
+		Messages: []schemas.Message{{Role: schemas.RoleUser, Parts: []schemas.Part{
+			{Media: &schemas.Media{Kind: schemas.MediaAudio, MIMEType: "audio/wav", Data: []byte("RIFF")}},
+		}}},
+		Parameters: map[string]any{"max_tokens": 10},
+	})
+	failure, ok := errors.AsType[*schemas.Error](err)
+	if !ok || failure.Class != schemas.Rejected || failure.Code != "unsupported_media" || got.Usage.Basis != schemas.BasisNone {
+		t.Errorf("got %+v %v", got, err)
+	}
+}

@@ -101,7 +101,7 @@ func (f *format) translate(request *schemas.Request, stream bool) (any, error) {
 		return f.chat(request, stream)
 	case schemas.TaskEmbeddings:
 		return f.embed(request, stream)
-	case schemas.TaskCompletions:
+	case schemas.TaskCompletions, schemas.TaskPredictions:
 	}
 	return nil, errors.Join(f.fault, fmt.Errorf("%w: the cohere format has no task %s", schemas.ErrInvalid, request.Task))
 }

@@ -1,7 +1,8 @@
 // Package databricks asks models that a Databricks workspace serves: Foundation Model APIs, external models and custom
 // ones, over serving endpoints or the AI gateway.
 //
-// The format is OpenAI's, with Databricks' own fields beside it and its own errors; package openai writes and reads it.
+// The format is OpenAI's, with Databricks' own fields beside it and its own errors; package openai writes and reads it. A
+// model that predicts from features speaks MLflow's, which is package mlflow's.
 package databricks
 
 import (
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"unicode/utf16"
 
+	"github.com/inflowhq/inflow/connectors/models/mlflow"
 	"github.com/inflowhq/inflow/connectors/models/openai"
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
@@ -29,6 +31,7 @@ type Options struct {
 	// UsageContext is what the platform's usage table keeps beside a call; at the gateway, its request tags.
 	UsageContext map[string]string
 	Gateway      bool         // ask over the AI gateway
+	Task         schemas.Task // TaskPredictions: a custom model that predicts; any other: a language model
 	Client       *wire.Client // shared by all models of a job; nil for one of its own
 }
 
@@ -44,9 +47,42 @@ func New(options Options) *wire.Model {
 	if name := options.Endpoint; name == "" || name == "." || name == ".." {
 		fault = errors.Join(fault, fmt.Errorf("%w: the destination names no serving endpoint: set external_model.name", schemas.ErrInvalid))
 	}
+	if options.Authorize == nil {
+		options.Authorize = wire.Key("Authorization", "Bearer ", options.Token)
+	}
+	model := wire.ModelOptions{Model: options.Endpoint, Client: options.Client, Authorize: options.Authorize}
+	if options.Task == schemas.TaskPredictions {
+		model.Format = predictions(&options, workspace, fault)
+	} else {
+		model.Format = language(&options, workspace, fault)
+	}
+	return wire.NewModel(model)
+}
+
+// invocations is where a serving endpoint is asked (docs.databricks.com/api/workspace/servingendpoints/query).
+func (o *Options) invocations(workspace *url.URL) *url.URL {
+	return workspace.JoinPath("serving-endpoints", url.PathEscape(o.Endpoint), "invocations")
+}
+
+// usageContext ends every body there.
+func (o *Options) usageContext() []byte {
+	if len(o.UsageContext) == 0 {
+		return nil
+	}
+	return append([]byte(`,"usage_context":`), object(o.UsageContext)...)
+}
+
+const (
+	idField    = "client_request_id"
+	keyField   = "databricks_api_token"
+	modelField = "external_model.name"
+)
+
+// language is the format of language models.
+func language(options *Options, workspace *url.URL, fault error) wire.Format {
 	dialect := openai.Dialect{
 		Name: "databricks", Header: make(http.Header), ExtraBody: true, Quirks: quirks(), Rules: rules(), Problem: readProblem,
-		KeyField: "databricks_api_token", ModelField: "external_model.name", Fault: fault,
+		KeyField: keyField, ModelField: modelField, Fault: fault,
 	}
 	if options.Gateway {
 		// docs.databricks.com/ai-gateway/query-endpoints-beta, "unified APIs": the model stands in the body. Neither
@@ -58,19 +94,21 @@ func New(options Options) *wire.Model {
 			dialect.Header[requestTags] = []string{ascii(object(options.UsageContext))}
 		}
 	} else {
-		// docs.databricks.com/api/workspace/servingendpoints/query
-		at := workspace.JoinPath("serving-endpoints", url.PathEscape(options.Endpoint), "invocations")
+		at := options.invocations(workspace)
 		dialect.Chat, dialect.Completions, dialect.Embeddings = at, at, at
-		dialect.IDField = "client_request_id"
-		if len(options.UsageContext) > 0 {
-			dialect.Tail = append([]byte(`,"usage_context":`), object(options.UsageContext)...)
-		}
+		dialect.IDField, dialect.Tail = idField, options.usageContext()
 	}
-	if options.Authorize == nil {
-		options.Authorize = wire.Key("Authorization", "Bearer ", options.Token)
+	return openai.NewFormat(dialect)
+}
+
+// predictions is the format of custom models that predict from features.
+func predictions(options *Options, workspace *url.URL, fault error) wire.Format {
+	if options.Gateway {
+		fault = errors.Join(fault, fmt.Errorf("%w: the AI gateway has language models only; ask the serving endpoint itself", schemas.ErrInvalid))
 	}
-	return wire.NewModel(wire.ModelOptions{
-		Format: openai.NewFormat(dialect), Model: options.Endpoint, Client: options.Client, Authorize: options.Authorize,
+	return mlflow.NewFormat(mlflow.Server{
+		Name: "databricks", URL: options.invocations(workspace), IDField: idField, Tail: options.usageContext(),
+		Rules: rules(), Problem: readProblem, KeyField: keyField, ModelField: modelField, Fault: fault,
 	})
 }
 
@@ -98,10 +136,10 @@ func quirks() openai.Quirks {
 
 // parseWorkspace reads a workspace's URL. Its errors do not show it: it may hold a secret.
 func parseWorkspace(text string) (*url.URL, error) {
-	const field, key = "databricks_workspace_url", "databricks_api_token"
-	parsed, err := wire.BaseURL(text, field, "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com", key)
+	const field = "databricks_workspace_url"
+	parsed, err := wire.BaseURL(text, field, "https://dbc-a1b2c3d4-e5f6.cloud.databricks.com", keyField)
 	if err == nil && parsed.RawQuery != "" {
-		return &url.URL{}, fmt.Errorf("%w: %s holds a query; put the token under %s", schemas.ErrInvalid, field, key)
+		return &url.URL{}, fmt.Errorf("%w: %s holds a query; put the token under %s", schemas.ErrInvalid, field, keyField)
 	}
 	return parsed, err //nolint:wrapcheck // it says all
 }

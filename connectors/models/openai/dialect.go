@@ -100,6 +100,7 @@ func (f *format) target(task schemas.Task) (*url.URL, string) {
 		return f.dialect.Completions, "completion"
 	case schemas.TaskChat, "":
 		return f.dialect.Chat, "chat completion"
+	case schemas.TaskPredictions: // nobody has them in this format
 	}
 	return nil, ""
 }

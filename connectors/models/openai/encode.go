@@ -43,7 +43,7 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 		}
 	case schemas.TaskCompletions:
 		body = wire.AppendString(append(body, `,"prompt":`...), request.Prompt)
-	case schemas.TaskChat:
+	case schemas.TaskChat, schemas.TaskPredictions: // the last one is refused before
 		fallthrough
 	default:
 		body = d.appendChat(body, request)

@@ -18,7 +18,7 @@ func standard(task schemas.Task) []Parameter {
 			Parameters(Integer, "logprobs", "max_tokens", "seed"), Parameters(Text, "suffix", "user"),
 			Parameters(Texts, "stop"), Parameters(Object, "logit_bias"),
 		)
-	case schemas.TaskChat:
+	case schemas.TaskChat, schemas.TaskPredictions:
 	}
 	return slices.Concat(
 		Parameters(Number, "frequency_penalty", "presence_penalty", "temperature", "top_p"),

@@ -74,7 +74,7 @@ func (d *Dialect) parameters(task schemas.Task) []Parameter {
 		own = d.EmbeddingParameters
 	case schemas.TaskCompletions:
 		own = d.CompletionParameters
-	case schemas.TaskChat:
+	case schemas.TaskChat, schemas.TaskPredictions:
 	}
 	if own != nil {
 		return own
@@ -189,7 +189,7 @@ func what(task schemas.Task) string {
 		return "embeddings"
 	case schemas.TaskCompletions:
 		return "completion"
-	case schemas.TaskChat:
+	case schemas.TaskChat, schemas.TaskPredictions:
 	}
 	return "chat completion"
 }

@@ -35,6 +35,12 @@ type Format interface {
 	URL() string
 }
 
+// Lenient is what a Format is besides whose provider writes what is nearly JSON.
+type Lenient interface {
+	// JSON returns a body that is no JSON as JSON, if it can; it does not change the body. The result is checked.
+	JSON(body []byte) []byte
+}
+
 // ModelOptions make a model of a format.
 type ModelOptions struct {
 	Format Format
@@ -177,7 +183,13 @@ func (m *Model) decode(call *Call, answer *Answer, response *schemas.Response) e
 		return call.Malformed(answer, errors.New("the answer is not JSON; a proxy or another service may stand at this URL"))
 	}
 	if !json.Valid(body) { // and not gjson.Valid, which has no bound on nesting
-		return call.Truncated(answer)
+		lenient, ok := m.options.Format.(Lenient)
+		if !ok {
+			return call.Truncated(answer)
+		}
+		if body = lenient.JSON(body); !json.Valid(body) {
+			return call.Truncated(answer)
+		}
 	}
 	err := m.options.Format.Decode(body, response)
 	if problem, ok := errors.AsType[*Problem](err); ok {
@@ -206,6 +218,8 @@ func (c *Call) verdict(answer *Answer, request *schemas.Request, response *schem
 		return c.Rejected(answer, "tool_calls", errors.New("the model called a tool instead of answering"))
 	case request.Task == schemas.TaskEmbeddings && len(response.Embeddings) != len(request.Inputs):
 		return c.Malformed(answer, fmt.Errorf("%d embeddings came for %d inputs", len(response.Embeddings), len(request.Inputs)))
+	case request.Task == schemas.TaskPredictions && request.Frame != nil && len(response.Predictions) != len(request.Frame.Rows):
+		return c.Malformed(answer, fmt.Errorf("%d predictions came for %d rows", len(response.Predictions), len(request.Frame.Rows)))
 	}
 	return nil
 }
