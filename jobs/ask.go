@@ -2,14 +2,19 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/inflowhq/inflow/catalog/local"
+	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/pipeline/routing"
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -20,7 +25,7 @@ type Ask struct {
 	Prices     string // the path of a price book; empty: only Inflow's own
 	Endpoint   string
 	System     string // the system message; empty: none
-	Question   string
+	Question   string // of a model that predicts: the JSON of a row, or of a list of rows, as objects
 	Parameters map[string]any
 	Timeout    time.Duration
 }
@@ -33,6 +38,7 @@ type Asked struct {
 	Model         string        `json:"model"`
 	RequestID     string        `json:"request_id"`
 	Answer        string        `json:"answer"`
+	Embedding     []float32     `json:"embedding,omitempty"`
 	Stop          string        `json:"stop_reason,omitempty"`
 	InputTokens   int64         `json:"input_tokens"`
 	OutputTokens  int64         `json:"output_tokens"`
@@ -73,11 +79,11 @@ func (a *Ask) Put(ctx context.Context, lookupEnv func(string) (string, bool), em
 	if err != nil {
 		return nil, err
 	}
-	request := &schemas.Request{ID: id.String(), InvocationID: id.String(), Parameters: a.Parameters}
-	if a.System != "" {
-		request.Messages = append(request.Messages, schemas.Message{Role: schemas.RoleSystem, Content: a.System})
+	request, err := a.request(&endpoint)
+	if err != nil {
+		return nil, err
 	}
-	request.Messages = append(request.Messages, schemas.Message{Role: schemas.RoleUser, Content: a.Question})
+	request.ID, request.InvocationID = id.String(), id.String()
 	call, cancel := context.WithTimeoutCause(ctx, a.Timeout, fmt.Errorf("no answer within %s", a.Timeout))
 	defer cancel()
 
@@ -88,20 +94,20 @@ func (a *Ask) Put(ctx context.Context, lookupEnv func(string) (string, bool), em
 			return nil, err
 		}
 		came, started := false, time.Now()
-		response, err := model.Stream(call, request, func(event *schemas.Event) error {
-			if event.Text != "" {
-				came = true
-				emit(event.Text)
-			}
-			return nil
+		response, err := put(call, model, request, func(text string) {
+			came = true
+			emit(text)
 		})
 		if err == nil {
 			asked := &Asked{
 				Endpoint: endpoint.Name, Destination: to.Name, Provider: to.Provider, Model: response.Model, RequestID: request.ID,
-				Answer: response.Text, Stop: string(response.Stop),
+				Answer: response.Text, Embedding: slices.Concat(response.Embeddings...), Stop: string(response.Stop),
 				InputTokens: response.Usage.InputTokens, OutputTokens: response.Usage.OutputTokens,
 				Cached: response.Usage.CacheReadInputTokens, Reasoning: response.Usage.OutputReasoningTokens,
 				BillableBasis: string(response.Usage.Basis), FirstToken: response.FirstByte, Latency: time.Since(started),
+			}
+			for _, each := range response.Predictions {
+				asked.Answer += string(each) + "\n"
 			}
 			if cost, ok := book.Cost(to.Provider, to.Model, &response.Usage); ok {
 				asked.CostUSD, asked.PriceVersion = &cost, book.Version()
@@ -115,4 +121,85 @@ func (a *Ask) Put(ctx context.Context, lookupEnv func(string) (string, bool), em
 		}
 	}
 	return nil, errors.Join(failures...)
+}
+
+// request is the question in the form of the endpoint's task.
+func (a *Ask) request(endpoint *schemas.Endpoint) (*schemas.Request, error) {
+	request := &schemas.Request{Parameters: a.Parameters}
+	if len(endpoint.Destinations) > 0 {
+		request.Task = schemas.Task(endpoint.Destinations[0].Task)
+	}
+	if a.System != "" && request.Task != schemas.TaskChat {
+		return nil, fmt.Errorf("%w: a system message is for chats; the task of the endpoint %s is %s", schemas.ErrInvalid, endpoint.Name, request.Task)
+	}
+	switch request.Task {
+	case schemas.TaskEmbeddings:
+		request.Inputs = []string{a.Question}
+	case schemas.TaskCompletions:
+		request.Prompt = a.Question
+	case schemas.TaskPredictions:
+		frame, err := readFrame(a.Question)
+		if err != nil {
+			return nil, err
+		}
+		request.Frame = frame
+	case schemas.TaskChat:
+		if a.System != "" {
+			request.Messages = append(request.Messages, schemas.Message{Role: schemas.RoleSystem, Content: a.System})
+		}
+		request.Messages = append(request.Messages, schemas.Message{Role: schemas.RoleUser, Content: a.Question})
+	}
+	return request, nil
+}
+
+// readFrame takes rows apart that are written as objects, whose features are those of the first one.
+func readFrame(text string) (*schemas.Frame, error) {
+	var rows []map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &rows); err != nil {
+		var row map[string]json.RawMessage
+		if json.Unmarshal([]byte(text), &row) != nil {
+			return nil, fmt.Errorf("%w: a question to a model that predicts is JSON: {\"age\": 41, \"income\": 1200.5}, or a list of such rows", schemas.ErrInvalid)
+		}
+		rows = append(rows, row)
+	}
+	frame := &schemas.Frame{}
+	for i, row := range rows {
+		if i == 0 {
+			frame.Columns = slices.Sorted(maps.Keys(row))
+		}
+		values := make([]json.RawMessage, 0, len(row))
+		for _, name := range frame.Columns {
+			values = append(values, row[name])
+		}
+		if len(row) != len(frame.Columns) || slices.ContainsFunc(values, func(value json.RawMessage) bool { return value == nil }) {
+			return nil, fmt.Errorf("%w: row %d has not the features of the first one: %s", schemas.ErrInvalid, i+1, strings.Join(frame.Columns, ", "))
+		}
+		line, err := json.Marshal(values)
+		if err != nil {
+			return nil, err
+		}
+		frame.Rows = append(frame.Rows, line)
+	}
+	return frame, nil
+}
+
+// put asks one model. What does not come in pieces is emitted when it has come.
+func put(ctx context.Context, model *wire.Model, request *schemas.Request, emit func(text string)) (*schemas.Response, error) {
+	switch request.Task { //nolint:exhaustive // the others come in pieces
+	case schemas.TaskEmbeddings, schemas.TaskPredictions:
+		response, err := model.Invoke(ctx, request)
+		for _, vector := range response.Embeddings {
+			emit(fmt.Sprintf("%d numbers: %s\n", len(vector), strings.Trim(fmt.Sprint(vector), "[]")))
+		}
+		for _, each := range response.Predictions {
+			emit(string(each) + "\n")
+		}
+		return response, err
+	}
+	return model.Stream(ctx, request, func(event *schemas.Event) error {
+		if event.Text != "" {
+			emit(event.Text)
+		}
+		return nil
+	})
 }

@@ -86,6 +86,17 @@ type Request struct {
 	Timeout    time.Duration  `yaml:"-"` // of one attempt; default 120s
 }
 
+// Asks is the key that says what is asked: "messages", "input" or "features".
+func (r *Request) Asks() string {
+	switch {
+	case r.Input != "":
+		return "input"
+	case !r.Features.IsZero():
+		return "features"
+	}
+	return "messages"
+}
+
 // FeatureList is what a model predicts from: All that its signature names, or a list.
 type FeatureList struct {
 	All  bool

@@ -72,7 +72,10 @@ func (j *Job) Plan(ctx context.Context) (*Plan, error) {
 	}
 	plan.InputTokens = int64(plan.InputTokensPerRow*float64(plan.RowsToDo) + 0.5)
 	plan.OutputTokens = plan.OutputTokensMax * plan.RowsToDo
-	plan.Requests = (plan.RowsToDo + int64(j.question.BatchSize) - 1) / int64(j.question.BatchSize)
+	plan.Requests = over(plan.RowsToDo, int64(j.question.BatchSize))
+	if limit := j.question.BatchTokens; limit > 0 {
+		plan.Requests = max(plan.Requests, over(plan.InputTokens, limit))
+	}
 	j.price(plan)
 	plan.UnderLimits = max(
 		underLimit(plan.Requests, plan.RequestsPerMinute),
@@ -128,6 +131,9 @@ func (j *Job) price(plan *Plan) {
 		}
 	}
 }
+
+// over divides and rounds up.
+func over(amount, by int64) int64 { return (amount + by - 1) / by }
 
 func underLimit(amount, perMinute int64) time.Duration {
 	if perMinute <= 0 {

@@ -66,16 +66,9 @@ func (j *Job) offers(task schemas.Task) bool {
 
 // tasks reports the destinations that are for another task than the request is.
 func (j *Job) tasks() (faults []Fault) {
-	request := &j.File.Request
-	key, fitting := "messages", map[string]string{
+	key, fitting := j.File.Request.Asks(), map[string]string{
 		string(schemas.TaskChat): "messages", string(schemas.TaskCompletions): "input",
 		string(schemas.TaskEmbeddings): "input", string(schemas.TaskPredictions): "features",
-	}
-	switch {
-	case request.Input != "":
-		key = "input"
-	case !request.Features.IsZero():
-		key = "features"
 	}
 	for i := range j.Endpoint.Destinations {
 		to := &j.Endpoint.Destinations[i]

@@ -24,9 +24,10 @@ func (a *app) ask() *cobra.Command {
 		Short: "Put one question; see the answer, tokens, price and time",
 		Long: "Ask resolves the endpoint in the catalog, with its privileges, traffic split and fallback, and puts one question.\n" +
 			"The answer is shown as it comes. Nothing is written down: runs are audited, this is for a look.\n" +
-			"Without QUESTION it is read from standard input.",
+			"Without QUESTION it is read from standard input. A model that predicts is asked with a row in JSON, or a list of rows.",
 		Example: "  inflow ask mood \"I love it\" --catalog demo/catalog.yaml\n" +
-			"  inflow ask triage \"$(cat ticket.txt)\" --system \"You triage tickets.\" -p temperature=0 -p max_tokens=200",
+			"  inflow ask triage \"$(cat ticket.txt)\" --system \"You triage tickets.\" -p temperature=0 -p max_tokens=200\n" +
+			"  inflow ask wine '{\"sugar\": 3.5, \"year\": 2019, \"kind\": \"red\"}'",
 		Args: argCount(1, 2),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			ask.Endpoint = args[0]

@@ -139,7 +139,7 @@ func rowsAndDone(total, done int64) string {
 
 // parts names what of the request was checked.
 func parts(file *jobs.File) string {
-	names := []string{"messages"}
+	names := []string{file.Request.Asks()}
 	if len(file.Request.Key) > 0 {
 		names = append(names, "key")
 	}

@@ -137,6 +137,9 @@ func (r Rates) compile(base Rates) (out rates, err error) {
 		return ""
 	}
 	input, output := or(r.Input, base.Input), or(r.Output, base.Output, "0")
+	if or(r.PerRequest, base.PerRequest) != "" {
+		input = or(input, "0")
+	}
 	for _, amount := range []struct {
 		text  string
 		shift int32

@@ -73,7 +73,7 @@ func TestBooksOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	own, err := prices.Parse([]byte("version: ours-7\nmodels:\n  custom/llama: {input: \"0.10\", output: \"0.20\", per_request: \"0.01\"}\n  openai/gpt-4o: {input: \"1\"}"))
+	own, err := prices.Parse([]byte("version: ours-7\nmodels:\n  custom/llama: {input: \"0.10\", output: \"0.20\", per_request: \"0.01\"}\n  openai/gpt-4o: {input: \"1\"}\n  custom/wine: {per_request: \"0.5\"}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +84,7 @@ func TestBooksOfOthers(t *testing.T) {
 	usage := &schemas.Usage{InputTokens: 1_000_000, OutputTokens: 1_000_000}
 	for model, want := range map[string]string{
 		"custom/llama": "0.310000000000000000", "openai/gpt-4o": "1.000000000000000000", "openai/gpt-4o-mini": "0.750000000000000000",
+		"custom/wine": "0.500000000000000000",
 	} {
 		provider, name, _ := strings.Cut(model, "/")
 		if cost, ok := both.Cost(provider, name, usage); !ok || cost.String() != want {

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// manyAtOnce is a server of embeddings and predictions: a text's vector is its length, a row's price its id and a half.
+func manyAtOnce(t *testing.T) *modelServer {
+	t.Helper()
+	return newModelServer(t, func(w http.ResponseWriter, r *http.Request) {
+		var asked struct {
+			Input []string `json:"input"`
+			Frame struct {
+				Columns []string          `json:"columns"`
+				Data    []json.RawMessage `json:"data"`
+			} `json:"dataframe_split"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		var answers []string
+		for i, text := range asked.Input {
+			answers = append(answers, fmt.Sprintf(`{"index":%d,"embedding":[%d,0.5]}`, i, len(text)))
+		}
+		for _, row := range asked.Frame.Data {
+			var values []any
+			if err := json.Unmarshal(row, &values); err != nil || len(values) != len(asked.Frame.Columns) {
+				t.Errorf("got %s of %v: %v", row, asked.Frame.Columns, err)
+			}
+			answers = append(answers, fmt.Sprintf(`{"label":"fine","score":%v.5}`, values[slices.Index(asked.Frame.Columns, "review_id")]))
+		}
+		list := strings.Join(answers, ",")
+		if r.URL.Path == "/invocations" {
+			_, _ = io.WriteString(w, `{"predictions":[`+list+`]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"data":[`+list+`],"model":"m","usage":{"prompt_tokens":41,"total_tokens":41}}`)
+	})
+}
+
+const mlmodel = `flavors: {python_function: {}}
+signature:
+  inputs: '[{"type": "long", "name": "review_id", "required": true}, {"type": "string", "name": "product", "required": true}]'
+  outputs: '[{"type": "string", "name": "label"}, {"type": "double", "name": "score"}]'
+`
+
+// served puts another entity and another request into the starter's files.
+func served(t *testing.T, entity, request string) workspace {
+	t.Helper()
+	w := started(t)
+	w.edit(t, starterCatalog, "{name: vader, entity_name: embedded/sentiment}", entity)
+	if err := os.WriteFile(w.path("MLmodel"), []byte(mlmodel), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	job := w.read(t, starterJob)
+	from, to := strings.Index(job, "  messages:"), strings.Index(job, "  reuse:")
+	w.edit(t, starterJob, job[from:to], request)
+	return w
+}
+
+func TestEmbeddings(t *testing.T) {
+	t.Parallel()
+	server := manyAtOnce(t)
+	entity := `{name: e, external_model: {name: m, provider: custom, task: llm/v1/embeddings, custom_provider_config: {custom_provider_url: "` + server.URL + `/v1"}}}`
+	w := served(t, entity, "  input: \"{{ body }}\"\n  batch_size: 16\n")
+
+	contains(t, ends(t, exitDone, "plan", w.job()).stdout, "requests               3\n", "tokens out, at most    0\n")
+	ends(t, exitDone, "run", w.job())
+	if calls := server.calls.Load(); calls != 3 {
+		t.Errorf("%d calls for 40 rows of 16 a call", calls)
+	}
+	contains(t, ends(t, exitDone, "table", "show", w.path("out/reviews_mood")).stdout, "ARRAY<FLOAT>")
+	contains(t, ends(t, exitDone, "table", "head", w.path("out/reviews_mood"), "-n", "1", "-c", "response").stdout, "[57,0.5]")
+	contains(t, ends(t, exitDone, "usage", w.path("out/inference_usage")).stdout, "123")
+	contains(t, ends(t, exitDone, "ask", "mood", "four", "-c", w.path("catalog.yaml")).stdout, "2 numbers: 4 0.5\n", "41 in, 0 out")
+
+	w.edit(t, starterJob, `  input: "{{ body }}"`, "  messages: [{role: user, content: \"{{ body }}\"}]")
+	w.edit(t, starterJob, "  batch_size: 16\n", "")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "its task is llm/v1/embeddings", "ask it with `input`")
+}
+
+func TestPredictions(t *testing.T) {
+	t.Parallel()
+	server := manyAtOnce(t)
+	entity := `{name: e, external_model: {name: m, provider: mlflow-model-serving, signature: MLmodel, mlflow_model_serving_config: {model_server_url: "` + server.URL + `"}}}`
+	w := served(t, entity, "  features: all\n")
+	ends(t, exitDone, "run", w.job())
+	if calls := server.calls.Load(); calls != 1 {
+		t.Errorf("%d calls for 40 rows", calls)
+	}
+	contains(t, ends(t, exitDone, "table", "show", w.path("out/reviews_mood")).stdout, "STRUCT<label: STRING, score: DOUBLE>")
+	contains(t, ends(t, exitDone, "table", "head", w.path("out/reviews_mood"), "-n", "2", "-c", "response").stdout, `{"label":"fine","score":2.5}`)
+	contains(t, ends(t, exitDone, "ask", "mood", `{"product": "lamp", "review_id": 9}`, "-c", w.path("catalog.yaml")).stdout, `"score":9.5`)
+	for question, want := range map[string]string{
+		"nine": "is JSON", `[{"a":1},{"b":1}]`: "row 2 has not the features of the first one: a",
+	} {
+		contains(t, ends(t, exitUsage, "ask", "mood", question, "-c", w.path("catalog.yaml")).stderr, want)
+	}
+
+	w.edit(t, starterJob, "  features: all\n", "  features: {review_id: review_id, prodct: product, x: bdy}\n")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr,
+		"the model needs the input `product` (string)", "the model has no input `prodct`", "did you mean `product`?", "the model has no input `x`")
+	w.edit(t, starterCatalog, "signature: MLmodel, ", "")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "the source has no column `bdy`, did you mean `body`?")
+	w.edit(t, starterJob, "  features: {review_id: review_id, prodct: product, x: bdy}\n", "  features: all\n")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "the signature of the model is not known, list the columns")
+	w.edit(t, starterJob, "  features: all\n", "  features: [review_id]\n  layout: inputs\n  response_format: \"STRUCT<label: STRING>\"\n  input: x\n")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "has both `input` and `features`")
+	w.edit(t, starterJob, "  features: [review_id]\n", "")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr,
+		"`request.layout` is for a request of `features`", "`request.response_format` is for a request of `messages` or `features`")
+}
