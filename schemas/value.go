@@ -34,6 +34,12 @@ func Value(column arrow.Array, row int) any {
 		return int64(values.Value(row))
 	case *array.Int64:
 		return values.Value(row)
+	case *array.Uint8:
+		return int64(values.Value(row))
+	case *array.Uint16:
+		return int64(values.Value(row))
+	case *array.Uint32:
+		return int64(values.Value(row))
 	case *array.Uint64:
 		return values.Value(row)
 	case *array.Float32:
