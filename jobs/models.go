@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/inflowhq/inflow/connectors/models/anthropic"
 	"github.com/inflowhq/inflow/connectors/models/bedrock"
@@ -83,7 +84,9 @@ func (m *models) model(ctx context.Context, to *schemas.Destination) (*wire.Mode
 			BaseURL: set["cohere_api_base"], APIKey: secret["cohere_api_key"], Model: to.Model, Client: m.client,
 		}), nil
 	case "databricks-model-serving":
+		// A serving endpoint's name has no dots; a model service's is catalog.schema.name, and the gateway serves it.
 		return databricks.New(databricks.Options{
+			Gateway:      strings.Contains(to.Model, "."),
 			WorkspaceURL: set["databricks_workspace_url"], Token: secret["databricks_api_token"], Endpoint: to.Model,
 			Task: schemas.Task(to.Task), Client: m.client,
 		}), nil

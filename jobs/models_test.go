@@ -80,6 +80,10 @@ func TestEveryProviderIsWired(t *testing.T) {
 			"databricks-model-serving", `databricks_model_serving_config: {databricks_workspace_url: "URL", databricks_api_token: "{{secrets/llm/key}}"}`,
 			"/serving-endpoints/m/invocations", header("Authorization", "Bearer sk-key"), chat,
 		},
+		"databricks' gateway": {
+			"databricks-model-serving", `name: main.ai.triage, databricks_model_serving_config: {databricks_workspace_url: "URL", databricks_api_token: "{{secrets/llm/key}}"}`,
+			"/ai-gateway/mlflow/v1/chat/completions", header("Authorization", "Bearer sk-key"), chat,
+		},
 		"mlflow": {
 			"mlflow-model-serving", `task: mlflow/v1/invocations, mlflow_model_serving_config: {model_server_url: "URL/base", model_server_token: "{{secrets/llm/key}}"}`,
 			"/base/invocations", header("Authorization", "Bearer sk-key"), `{"predictions":[1.5]}`,
@@ -87,6 +91,10 @@ func TestEveryProviderIsWired(t *testing.T) {
 		"databricks' custom models": {
 			"databricks-model-serving", `task: mlflow/v1/invocations, databricks_model_serving_config: {databricks_workspace_url: "URL", databricks_api_token: "{{secrets/llm/key}}"}`,
 			"/serving-endpoints/m/invocations", header("Authorization", "Bearer sk-key"), `{"predictions":[1.5]}`,
+		},
+		"databricks' embeddings": {
+			"databricks-model-serving", `task: llm/v1/embeddings, databricks_model_serving_config: {databricks_workspace_url: "URL", databricks_api_token: "{{secrets/llm/key}}"}`,
+			"/serving-endpoints/m/invocations", header("Authorization", "Bearer sk-key"), `{"data":[{"index":0,"embedding":[0.5]}],"model":"m","usage":{"prompt_tokens":20,"total_tokens":20}}`,
 		},
 		"embeddings": {
 			"custom", `task: llm/v1/embeddings, custom_provider_config: {custom_provider_url: "URL/v1"}`,
@@ -126,9 +134,13 @@ func TestEveryProviderIsWired(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			file := filepath.Join(t.TempDir(), "catalog.yaml")
+			named := "name: m, "
+			if strings.Contains(c.config, "name: main.") {
+				named = ""
+			}
 			text := fmt.Sprintf("principal: me\nsecrets: {llm/key: {env: KEY}, llm/account: {env: ACCOUNT}}\nendpoints:\n"+
-				"  - name: ask\n    config: {served_entities: [{name: s, external_model: {name: m, provider: %s, %s}}]}\n",
-				c.provider, strings.ReplaceAll(c.config, "URL", server.URL))
+				"  - name: ask\n    config: {served_entities: [{name: s, external_model: {%sprovider: %s, %s}}]}\n",
+				named, c.provider, strings.ReplaceAll(c.config, "URL", server.URL))
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
