@@ -188,13 +188,16 @@ func put(ctx context.Context, model *wire.Model, request *schemas.Request, emit 
 	switch request.Task { //nolint:exhaustive // the others come in pieces
 	case schemas.TaskEmbeddings, schemas.TaskPredictions:
 		response, err := model.Invoke(ctx, request)
+		if err != nil {
+			return response, err
+		}
 		for _, vector := range response.Embeddings {
 			emit(fmt.Sprintf("%d numbers: %s\n", len(vector), strings.Trim(fmt.Sprint(vector), "[]")))
 		}
 		for _, each := range response.Predictions {
 			emit(string(each) + "\n")
 		}
-		return response, err
+		return response, nil
 	}
 	return model.Stream(ctx, request, func(event *schemas.Event) error {
 		if event.Text != "" {

@@ -19,6 +19,9 @@ func (f *File) Fault(message, mend string, path ...string) Fault {
 	return f.document.Fault(message, mend, path...)
 }
 
+// has reports whether the file says something at path.
+func (f *File) has(path ...string) bool { return f.document != nil && f.document.Has(path...) }
+
 // Position returns the line and column of the value at path, or of what would hold it; 0, 0 in a File that
 // was not parsed.
 func (f *File) Position(path ...string) (line, column int) {

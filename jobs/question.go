@@ -42,8 +42,10 @@ func (j *Job) pose() error {
 		faults = j.sign()
 	case request.Input != "" && j.offers(schemas.TaskCompletions):
 		j.question.Task = schemas.TaskCompletions
-		if request.BatchSize > 1 {
-			faults = append(faults, j.File.Fault("a completion has one row", "remove it", "request", "batch_size"))
+		for _, key := range []string{"batch_size", "batch_tokens"} {
+			if j.File.has("request", key) {
+				faults = append(faults, j.File.Fault("a completion has one row", "remove it", "request", key))
+			}
 		}
 	case request.Input != "":
 		j.question.Task, rows, tokens = schemas.TaskEmbeddings, embeddingRows, embeddingTokens
@@ -91,9 +93,14 @@ func (j *Job) sign() (faults []Fault) {
 	j.features = slices.Clone(asked.List)
 	var known schemas.Signature
 	for i := range j.Endpoint.Destinations {
-		if signature := j.Endpoint.Destinations[i].Signature; signature != nil {
-			known = *signature
-			break
+		to := &j.Endpoint.Destinations[i]
+		switch {
+		case to.Signature == nil:
+		case known.Inputs == nil && known.Output == "":
+			known = *to.Signature
+		case !slices.Equal(known.Inputs, to.Signature.Inputs) || known.Output != to.Signature.Output:
+			faults = append(faults, j.File.Fault(fmt.Sprintf("the models behind the endpoint %s have different signatures: %s is not like the first",
+				j.Endpoint.Name, to.Name), "ask each at an endpoint of its own", "request", "endpoint"))
 		}
 	}
 	fault := func(what, mend string) { faults = append(faults, j.File.Fault(what, mend, "request", "features")) }
@@ -107,6 +114,8 @@ func (j *Job) sign() (faults []Fault) {
 		for _, input := range known.Inputs {
 			j.features = append(j.features, prompts.Feature{Name: input.Name, Column: input.Name})
 		}
+	case unnamed && slices.ContainsFunc(asked.List, func(each prompts.Feature) bool { return each.Name != each.Column }):
+		fault("the model's input has no name", "list the columns")
 	case unnamed:
 		for i := range j.features {
 			j.features[i].Name = ""
@@ -145,7 +154,7 @@ func (f *FeatureList) fit(file *File, inputs []schemas.Feature) (faults []Fault)
 
 // step is where the i-th feature stands in the file.
 func (f *FeatureList) step(file *File, i int) string {
-	if item := strconv.Itoa(i); file.document == nil || i >= len(f.List) || file.document.Has("request", "features", item) {
+	if item := strconv.Itoa(i); file.document == nil || i >= len(f.List) || file.has("request", "features", item) {
 		return item
 	}
 	return f.List[i].Name
@@ -158,10 +167,11 @@ func (j *Job) example() *schemas.Request {
 	switch j.question.Task {
 	case schemas.TaskPredictions:
 		out.Frame = &schemas.Frame{Layout: request.Layout}
-		for _, each := range j.features {
-			out.Frame.Columns = append(out.Frame.Columns, each.Name)
+		for i, each := range j.features {
+			if i == 0 || each.Name != "" { // several columns of an input without a name are one
+				out.Frame.Columns = append(out.Frame.Columns, each.Name)
+			}
 		}
-		out.Frame.Columns = slices.Compact(out.Frame.Columns) // several columns of an input without a name are one
 	case schemas.TaskEmbeddings:
 		out.Inputs = slices.Repeat([]string{"?"}, j.question.BatchSize)
 	case schemas.TaskCompletions:

@@ -84,6 +84,10 @@ func (c *crowd) Invoke(ctx context.Context, request *schemas.Request) (*schemas.
 		}
 		response.Predictions = append(response.Predictions, prediction)
 	}
+	if at := slices.Index(request.Inputs, "dropped"); at >= 0 {
+		response.Embeddings = slices.Delete(response.Embeddings, at, at+1)
+		return response, &schemas.Error{Class: schemas.Transient, Code: schemas.CodeAnswerCount, HTTPStatus: 200, Err: errors.New("one is missing")}
+	}
 	if request.Frame == nil {
 		response.Usage = schemas.Usage{InputTokens: tokens, TotalTokens: tokens, Basis: schemas.BasisProvider, CacheReadInputTokens: new(int64(3))}
 	}
@@ -263,6 +267,174 @@ func TestBatchWithBadRows(t *testing.T) {
 			t.Errorf("%d more calls, want the broken row's two", more)
 		}
 	})
+}
+
+// TestBatchWithoutOneAnswer: of an answer that has not as many vectors as the request has rows, none is any row's. Halves find
+// the row that the model leaves out.
+func TestBatchWithoutOneAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 16)
+		b.source.text = func(row int) string {
+			if row == 6 {
+				return "dropped"
+			}
+			return fmt.Sprintf("row %d", row)
+		}
+		model := newCrowd(b, 16)
+		b.also(func(o *pipeline.Options) { o.Question.Retries, o.Window = 2, 100 })
+		if _, err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.embedded(func(text string) string {
+			if text == "dropped" {
+				return schemas.CodeAnswerCount
+			}
+			return ""
+		})
+		if len(model.sizes) != 2*4+3 {
+			t.Errorf("calls of %v rows: want two of each half, and the row's three", model.sizes)
+		}
+		b.done()
+	})
+}
+
+// TestHalvesGoSideBySide: neither halves nor what is cut by its tokens waits for one another.
+func TestHalvesGoSideBySide(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{"refused": "bad", "long": strings.Repeat("x", 399)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, 64)
+				b.source.text = func(row int) string { return fmt.Sprintf("%s %d", text, row) }
+				model := newCrowd(b, 64)
+				model.wait = func() time.Duration { return time.Second }
+				b.also(func(o *pipeline.Options) { o.Limits.Concurrency, o.Question.BatchTokens, o.Window = 64, 0, 100 })
+				if name == "long" {
+					b.also(func(o *pipeline.Options) { o.Question.BatchTokens = 1 })
+				}
+				started := time.Now()
+				if _, err := b.run(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(started); took > 8*time.Second {
+					t.Errorf("%d calls of a second took %s", len(model.sizes), took)
+				}
+				b.done()
+			})
+		})
+	}
+}
+
+// TestBatchesShareAReusedCall: a place that was served by one answer of a call, and then asks what another answer of it
+// answers, gets that one.
+func TestBatchesShareAReusedCall(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 2)
+	texts := []string{"a", "bbb", "a"}
+	b.source.text = func(row int) string { return texts[row] }
+	model := newCrowd(b, 3)
+	b.also(func(o *pipeline.Options) { o.Question.Reuse = pipeline.ReuseRequest })
+	for run := range 3 {
+		if _, err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		switch run {
+		case 0:
+			b.source.rows = 3
+		case 1:
+			texts[2] = "bbb"
+			b.sink.marks, b.sink.visible = nil, nil
+		}
+	}
+	b.embedded(good)
+	if len(model.sizes) != 1 {
+		t.Errorf("calls of %v rows, want one", model.sizes)
+	}
+}
+
+// completer is a completion model.
+type completer struct{ crowd }
+
+func (*completer) Invoke(_ context.Context, request *schemas.Request) (*schemas.Response, error) {
+	return &schemas.Response{HTTPStatus: 200, Text: "and so " + request.Prompt, Usage: schemas.Usage{InputTokens: 1, Basis: schemas.BasisProvider}}, nil
+}
+
+// TestKeysOfTasks: a text that was completed has no vector yet, and what was predicted of some features says nothing of others.
+func TestKeysOfTasks(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, 4)
+	model := newCrowd(b, 4)
+	embed := b.options
+	b.also(func(o *pipeline.Options) {
+		o.Question.Task, o.Question.BatchSize, o.Question.Models = schemas.TaskCompletions, 1, []pipeline.Model{&completer{}}
+	})
+	if _, err := b.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.results(); got[1].response != "and so row 1" {
+		t.Errorf("got %+v", got)
+	}
+	b.sink.marks, b.sink.visible, b.options = nil, nil, embed
+	if _, err := b.run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.embedded(good)
+	for i, layout := range []schemas.Layout{schemas.LayoutSplit, schemas.LayoutRecords, schemas.LayoutRecords} {
+		b.sink.marks, b.sink.visible, b.options = nil, nil, embed
+		b.also(func(o *pipeline.Options) {
+			features, _ := prompts.Bind([]prompts.Feature{{Name: fmt.Sprint("n", max(1, i)), Column: "id"}, {Name: "word", Column: "body"}}, b.source.Schema())
+			o.Question.Task, o.Question.Features, o.Question.Layout = schemas.TaskPredictions, features, layout
+		})
+		if _, err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(model.sizes, []int{4, 4, 4, 4}) {
+		t.Errorf("calls of %v rows, want one of each task, layout and list of features", model.sizes)
+	}
+	if tokens := b.column("input_tokens"); tokens[len(tokens)-1] != "0" {
+		t.Errorf("features have %s tokens", tokens[len(tokens)-1])
+	}
+}
+
+// TestOneFailedCallOfMany: the rows of one failed call are no sample.
+func TestOneFailedCallOfMany(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 1280)
+		model := newCrowd(b, 128)
+		model.down = 1
+		b.also(func(o *pipeline.Options) { o.Question.Retries, o.FailAbove = 0, 0.15 })
+		if _, err := b.run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b.done()
+	})
+}
+
+// TestIncompleteRequestsAreSent: rows that wait for their request to be full are sent before the reader waits, for the window,
+// for memory or for the queue: what it waits for may be theirs.
+func TestIncompleteRequestsAreSent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ rows, batchRows, size int }{
+		"memory": {30_000, 5_000, 30_001}, "queue": {1_500, 1, 1_501},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, c.rows)
+			b.source.batchRows = c.batchRows
+			newCrowd(b, c.size)
+			b.also(func(o *pipeline.Options) { o.Question.BatchTokens = 1 << 40 })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			if _, err := b.run(ctx); err != nil {
+				t.Fatal(err)
+			}
+			b.embedded(good)
+		})
+	}
 }
 
 // TestBatchWhileTheServerIsDown: a server that is not there is no fault of a row, and is asked again whole.

@@ -76,7 +76,7 @@ func (c *chain) retry(admit, ctx context.Context, q *question) sent {
 		}
 		var wait time.Duration
 		failure, classified := errors.AsType[*schemas.Error](out.err)
-		if !classified || out.invocation == nil {
+		if !classified || out.invocation == nil || q.divisible(out.err) { // each half has retries of its own
 			return out
 		}
 		switch failure.Class {

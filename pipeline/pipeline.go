@@ -130,7 +130,7 @@ type Options struct {
 	EpochRows  int64
 	EpochBytes int64
 	EpochAge   time.Duration
-	// Window is the number of rows in flight, at the least four times the concurrency.
+	// Window is the number of rows in flight, at the least four times as many as the concurrency's requests have.
 	Window int64
 	// Drain is how long calls in flight may take to finish once the run is asked to stop.
 	Drain time.Duration

@@ -58,7 +58,18 @@ type question struct {
 	turn    *turn // nil: it stands in no line
 }
 
-// turn is a place in the line of what was started and has had no slot yet.
+// divisible reports whether a failure may be one row's of many: what the row is made of, what a model's code could not deal
+// with, or more than an answer can hold.
+func (q *question) divisible(err error) bool {
+	failure, ok := errors.AsType[*schemas.Error](err)
+	return ok && len(q.items) > 1 && (failure.Class == schemas.Rejected || failure.Class == schemas.Transient &&
+		(failure.HTTPStatus == http500 || failure.Code == schemas.CodeResponseTooLarge || failure.Code == schemas.CodeAnswerCount))
+}
+
+// http500 is what a server says whose own code failed: 502 to 504 are about the way there.
+const http500 = 500
+
+// turn is a place in the line of what was started and has had no slot yet. It is of one goroutine.
 type turn struct{ line *semaphore.Weighted }
 
 // leave makes room for others to start.
@@ -146,6 +157,9 @@ func (a *asker) fill(answer *schemas.Answer, out *sent, i int) {
 	switch a.options.Question.Task {
 	case schemas.TaskEmbeddings:
 		answer.Vector = schemas.EncodeVector(out.response.Embeddings[i])
+		if len(answer.Vector) == 0 {
+			answer.Error = rowError(invalidAnswer(out.response, errNoVector), out.invocation.Attempt)
+		}
 	case schemas.TaskPredictions:
 		text := string(out.response.Predictions[i])
 		if kind := a.options.Question.Answer; kind != nil {
@@ -260,6 +274,8 @@ func (a *asker) content(out *item, h hash.Hash) (err error) {
 	return nil
 }
 
+var errNoVector = errors.New("the vector is empty")
+
 var errEmpty = errors.New("request.input is empty for this row: there is nothing to ask")
 
 // parts adds a message's parts to the hash of a question. A file counts by its path, size and time: it is read when
@@ -308,7 +324,7 @@ func part(h hash.Hash, texts ...string) {
 // reuseKey is where the ledger keeps that a row was served by another row's answer.
 func reuseKey(from string, mine *item) (key ledger.Key) {
 	h := sha256.New()
-	part(h, "reuse", from, mine.batch.Partition)
+	part(h, "reuse", from, string(mine.key[:]), mine.batch.Partition)
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(mine.offset()))) //nolint:gosec // a hash
 	h.Sum(key[:0])
 	return key

@@ -80,8 +80,12 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 		format = answer.Format()
 		asked = append(asked, format)
 	}
-	if features := options.Question.Features; features != nil {
-		asked = append(asked, features.Names(), options.Question.Layout)
+	switch question := &options.Question; question.Task {
+	case schemas.TaskChat, "": // whose keys are older than the other tasks
+	case schemas.TaskPredictions:
+		asked = append(asked, question.Task, question.Features.Names(), question.Layout)
+	case schemas.TaskCompletions, schemas.TaskEmbeddings:
+		asked = append(asked, question.Task)
 	}
 	shared, err := json.Marshal(asked)
 	if err != nil {
@@ -105,7 +109,10 @@ func (a *asker) ask(admit, ctx context.Context, rows []row) error {
 		if err != nil {
 			return err
 		}
-		for calls := a.divide(fresh); len(calls) > 0; calls = calls[1:] {
+		if calls := a.divide(fresh); len(calls) > 0 {
+			for _, beside := range calls[1:] {
+				a.bringBeside(admit, ctx, beside)
+			}
 			q := a.compose(calls[0])
 			q.turn = here
 			if err := a.bring(admit, ctx, q); err != nil {
@@ -180,16 +187,14 @@ func (a *asker) bring(admit, ctx context.Context, q *question) error {
 	switch {
 	case out.err == nil, class == schemas.Rejected && len(q.items) == 1:
 		return a.settle(settle, out.invocation, q.items, a.kept(q, &out))
-	case len(q.items) > 1 && divisible(class, out.err):
+	case q.divisible(out.err):
 		if err := a.options.Ledger.End(settle, out.invocation); err != nil {
 			return err
 		}
 		a.chain.stats.Retries.Add(1)
 		half := len(q.items) / 2
-		if err := a.bring(admit, ctx, a.compose(q.items[:half])); err != nil {
-			return err
-		}
-		return a.bring(admit, ctx, a.compose(q.items[half:]))
+		a.bringBeside(admit, ctx, q.items[half:])
+		return a.bring(admit, ctx, a.compose(q.items[:half]))
 	case !exhausted(class, out.err):
 		return errors.Join(out.err, a.options.Ledger.End(settle, out.invocation))
 	}
@@ -205,15 +210,14 @@ func (a *asker) bring(admit, ctx context.Context, q *question) error {
 	return nil
 }
 
-// divisible reports whether a failure may be one row's of many: what the row is made of, or what a model's code could
-// not deal with.
-func divisible(class schemas.Class, err error) bool {
-	failure, ok := errors.AsType[*schemas.Error](err)
-	return class == schemas.Rejected || ok && class == schemas.Transient && failure.HTTPStatus == http500
+// bringBeside is bring in a goroutine of its own.
+func (a *asker) bringBeside(admit, ctx context.Context, items []*item) {
+	a.rows.Go(func() {
+		if err := a.bring(admit, ctx, a.compose(items)); err != nil {
+			a.fail(err)
+		}
+	})
 }
-
-// http500 is what a server says whose own code failed: 502 to 504 are about the way there.
-const http500 = 500
 
 // unasked finishes a row that nothing can be asked about. It is in no ledger: there was no call.
 func (a *asker) unasked(at row, err error) {
@@ -284,7 +288,7 @@ func (a *asker) reusing(from *schemas.Origin) *schemas.Origin {
 
 // settle hands an invocation and its answers to the ledger, which finishes the rows when they are durable.
 func (a *asker) settle(ctx context.Context, invocation *schemas.Invocation, items []*item, kept []ledger.Kept) error {
-	if len(kept) == 1 { // one record holds both
+	if len(kept) == 1 && kept[0].Answer.Vector == nil { // one record holds both; but memory keeps no vectors with the last calls
 		invocation = &kept[0].Answer.Invocation
 	}
 	a.rows.Add(1)

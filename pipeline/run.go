@@ -23,12 +23,16 @@ var (
 const (
 	// minSample is the number of rows before the share of failed ones means anything.
 	minSample = 100
+	// minCalls is the number of requests, where each has many rows.
+	minCalls = 10
 	// windowBytes bounds what is held in flight, in bytes: the Arrow buffers of the input, and room for answers.
 	windowBytes = 256 << 20
 	// bytesPerToken is about what a token of text takes.
 	bytesPerToken = 4
-	// assumedVector is what an embedding takes, in bytes: 3,072 numbers are the longest in use.
-	assumedVector = 3072 * 4
+	// answerSize is what an answer takes before there is anything in it, in bytes.
+	answerSize = 512
+	// assumedVector and assumedPrediction are what an embedding of 3,072 numbers takes, and a prediction of some columns.
+	assumedVector, assumedPrediction = 3072 * 4, 256
 	// queuedBatches bounds the batches between reading and committing, whatever their size.
 	queuedBatches = 1024
 )
@@ -120,10 +124,14 @@ func (q *Question) OutputTokens() int64 {
 
 // answerBytes is about how much memory one answer may take.
 func (q *Question) answerBytes() int64 {
-	if q.Task == schemas.TaskEmbeddings {
-		return assumedVector
+	switch q.Task {
+	case schemas.TaskEmbeddings:
+		return answerSize + assumedVector
+	case schemas.TaskPredictions:
+		return answerSize + assumedPrediction
+	case schemas.TaskChat, schemas.TaskCompletions, "":
 	}
-	return q.OutputTokens() * bytesPerToken
+	return answerSize + q.OutputTokens()*bytesPerToken
 }
 
 func (r *run) run(ctx context.Context, from schemas.Marks) error {
@@ -316,7 +324,8 @@ func (r *run) release(b *batch) {
 // judge stops the run once the share of failed rows is above the threshold.
 func (r *run) judge() {
 	stats := r.options.Stats
-	if rows := stats.Rows.Load(); rows >= minSample {
+	// The rows of one request fail together.
+	if rows := stats.Rows.Load(); rows >= max(minSample, minCalls*int64(r.options.Question.BatchSize)) {
 		if err := r.tooMany(stats.Errors.Load(), rows); err != nil {
 			r.stop(err)
 		}

@@ -86,3 +86,9 @@ var (
 	// ErrInvalid is a job file, a table or an option that cannot work as written.
 	ErrInvalid = errors.New("invalid")
 )
+
+// The codes of failed answers to several rows that fewer of them may have.
+const (
+	CodeResponseTooLarge = "response_too_large"
+	CodeAnswerCount      = "answer_count" // more or fewer answers than rows
+)

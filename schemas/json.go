@@ -28,6 +28,14 @@ func AppendJSON(out []byte, column arrow.Array, row int) ([]byte, error) {
 		return appendFloat(out, values.Value(row), 64)
 	case *array.Float32:
 		return appendFloat(out, float64(values.Value(row)), 32)
+	case *array.Float16:
+		return appendFloat(out, float64(values.Value(row).Float32()), 32)
+	case *array.Decimal256:
+		if decimal, ok := values.DataType().(*arrow.Decimal256Type); ok {
+			return append(out, values.Value(row).ToString(decimal.Scale)...), nil
+		}
+	case *array.Dictionary:
+		return AppendJSON(out, values.Dictionary(), values.GetValueIndex(row))
 	case *array.Struct:
 		return appendStruct(out, values, row)
 	case *array.Map:
@@ -53,13 +61,14 @@ func AppendJSON(out []byte, column arrow.Array, row int) ([]byte, error) {
 		if column.DataType().ID() == arrow.DECIMAL128 {
 			return append(out, value...), nil
 		}
-		text, err := json.Marshal(value)
-		return append(out, text...), err //nolint:wrapcheck // a text always marshals
+		if id := column.DataType().ID(); id == arrow.STRING || id == arrow.LARGE_STRING {
+			text, err := json.Marshal(value)
+			return append(out, text...), err //nolint:wrapcheck // a text always marshals
+		}
 	case uint64:
 		return strconv.AppendUint(out, value, 10), nil
-	default:
-		return nil, fmt.Errorf("a value of type %s has no JSON", column.DataType())
 	}
+	return nil, fmt.Errorf("a value of type %s has no JSON", column.DataType())
 }
 
 func appendFloat(out []byte, value float64, bits int) ([]byte, error) {

@@ -34,6 +34,10 @@ func TestAppendJSON(t *testing.T) {
 		{arrow.PrimitiveTypes.Float64, `0.1`, `0.1`},
 		{arrow.PrimitiveTypes.Float64, `1e300`, `1e+300`},
 		{arrow.PrimitiveTypes.Float64, `null`, `null`},
+		{arrow.FixedWidthTypes.Float16, `0.5`, `0.5`},
+		{&arrow.Decimal256Type{Precision: 50, Scale: 1}, `"1.5"`, `1.5`},
+		{&arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.PrimitiveTypes.Int64}, `7`, `7`},
+		{arrow.ListOf(arrow.PrimitiveTypes.Uint8), `[255]`, `[255]`},
 		{arrow.FixedWidthTypes.Boolean, `true`, `true`},
 		{arrow.BinaryTypes.String, `"a \"b\"\n\u0001é"`, `"a \"b\"\n\u0001é"`},
 		{arrow.BinaryTypes.LargeString, `"x"`, `"x"`},
@@ -64,6 +68,15 @@ func TestAppendJSON(t *testing.T) {
 		column.Release()
 	}
 
+	clock, _, err := array.FromJSON(memory.DefaultAllocator, arrow.FixedWidthTypes.Time32s, strings.NewReader(`["01:02:03"]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer clock.Release()
+	if got, err := schemas.AppendJSON(nil, clock, 0); err == nil {
+		t.Errorf("a type that nobody thought of is %s", got)
+	}
+
 	floats := array.NewFloat64Builder(memory.DefaultAllocator)
 	defer floats.Release()
 	floats.AppendValues([]float64{math.NaN(), math.Inf(1), math.Copysign(0, -1), math.MaxFloat64, math.SmallestNonzeroFloat64}, nil)
@@ -90,18 +103,20 @@ func TestEmbeddingType(t *testing.T) {
 	kind := schemas.EmbeddingType{}
 	builder := array.NewBuilder(memory.DefaultAllocator, kind.Arrow())
 	defer builder.Release()
-	for _, vector := range [][]float32{{0.1, -2, float32(math.Inf(1))}, {}} {
+	for _, vector := range [][]float32{{0.1, -2, float32(math.Inf(1))}, {7}} {
 		if err := kind.Append(builder, &schemas.Answer{Vector: schemas.EncodeVector(vector)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	builder.AppendNull()
-	if err := kind.Append(builder, &schemas.Answer{Vector: []byte{1, 2, 3}}); err == nil {
-		t.Error("three bytes are a number")
+	for _, vector := range [][]byte{{1, 2, 3}, nil} {
+		if err := kind.Append(builder, &schemas.Answer{Vector: vector}); err == nil {
+			t.Errorf("%d bytes are a vector", len(vector))
+		}
 	}
 	column := builder.NewArray()
 	defer column.Release()
-	if got := column.ValueStr(0) + column.ValueStr(1) + column.ValueStr(2); column.Len() != 3 || !strings.HasPrefix(got, "[0.1,-2,") || !strings.HasSuffix(got, "[](null)") {
+	if got := column.ValueStr(0) + column.ValueStr(1) + column.ValueStr(2); column.Len() != 3 || !strings.HasPrefix(got, "[0.1,-2,") || !strings.HasSuffix(got, "[7](null)") {
 		t.Errorf("got %s", got)
 	}
 }

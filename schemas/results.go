@@ -144,8 +144,8 @@ func (EmbeddingType) Arrow() arrow.DataType { return arrow.ListOf(arrow.Primitiv
 // Append implements ResponseType.
 func (EmbeddingType) Append(builder array.Builder, answer *Answer) error {
 	list, ok := builder.(*array.ListBuilder)
-	if !ok || len(answer.Vector)%4 != 0 {
-		return errors.New("an embedding is no list of float32")
+	if !ok || len(answer.Vector)%4 != 0 || len(answer.Vector) == 0 {
+		return errors.New("an answer is no embedding")
 	}
 	list.Append(true)
 	values := list.ValueBuilder().(*array.Float32Builder) //nolint:errcheck,forcetypeassert // Arrow says so

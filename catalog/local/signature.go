@@ -42,6 +42,10 @@ func readSignature(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err == nil && info.IsDir() {
 		path = filepath.Join(path, "MLmodel")
+		info, err = os.Stat(path)
+	}
+	if err == nil && !info.Mode().IsRegular() {
+		return nil, errors.New("it is no file")
 	}
 	file, err := os.Open(path) //nolint:gosec // the catalog names it
 	if inner, ok := errors.AsType[*fs.PathError](err); ok {

@@ -20,8 +20,8 @@ func MLmodel(data []byte) (*schemas.Signature, error) {
 		Flavors   yaml.Node
 		Signature *struct{ Inputs, Outputs *string }
 	}
-	if err := yaml.Unmarshal(data, &file); err != nil {
-		return nil, invalid("MLmodel: %w", err)
+	if yaml.Unmarshal(data, &file) != nil { // its error would quote a file that may be anything
+		return nil, invalid("it is no MLmodel file")
 	}
 	if file.Flavors.IsZero() && file.Signature == nil {
 		return nil, invalid("MLmodel has neither flavors nor a signature: it is another file")

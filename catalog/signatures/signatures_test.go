@@ -130,9 +130,9 @@ func TestMLmodelFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                "neither flavors nor a signature",
 		"a: b":                            "neither flavors nor a signature",
-		"- a":                             "MLmodel: yaml",
-		"signature: [":                    "MLmodel: yaml",
-		"signature: {inputs: [1]}":        "MLmodel: yaml",
+		"- a":                             "it is no MLmodel file",
+		"signature: [":                    "it is no MLmodel file",
+		"signature: {inputs: [1]}":        "it is no MLmodel file",
 		string(mlmodel("inputs", "[")):    "signature.inputs is not JSON",
 		string(mlmodel("inputs", "{}")):   "signature.inputs is no list",
 		string(mlmodel("outputs", `[1]`)): "signature.outputs[0] is no object",

@@ -118,3 +118,72 @@ func TestPredictions(t *testing.T) {
 	contains(t, ends(t, exitUsage, "check", w.job()).stderr,
 		"`request.layout` is for a request of `features`", "`request.response_format` is for a request of `messages` or `features`")
 }
+
+// TestNamelessInput: a model of arrays gets the listed columns as one array.
+func TestNamelessInput(t *testing.T) {
+	t.Parallel()
+	server := newModelServer(t, func(w http.ResponseWriter, r *http.Request) {
+		var asked struct {
+			Inputs [][]float64 `json:"inputs"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || len(asked.Inputs) != 3 || len(asked.Inputs[1]) != 2 {
+			t.Errorf("got %v: %v", asked.Inputs, err)
+		}
+		sums := make([]float64, 0, len(asked.Inputs))
+		for _, row := range asked.Inputs {
+			sums = append(sums, row[0]+row[1])
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]any{"predictions": sums})
+	})
+	entity := `{name: e, external_model: {name: m, provider: mlflow-model-serving, signature: MLmodel, mlflow_model_serving_config: {model_server_url: "` + server.URL + `"}}}`
+	w := served(t, entity, "  features: [n, m]\n")
+	for from, to := range map[string]string{
+		"  delta: main.shop.reviews          # a name from the catalog, or a path such as ./data/reviews\n": "  files: numbers.csv\n",
+		"  columns: [review_id, product, body]\n":                                                           "", "key: [review_id] ": "key: [n]",
+		"  where: \"size(body) > 0\"           # CEL over the columns; leave it out to take every row\n": "",
+		"sink: {delta: main.shop.reviews_mood}":                                                          "sink: {delta: ./out/numbers}",
+	} {
+		w.edit(t, starterJob, from, to)
+	}
+	if err := os.WriteFile(w.path("numbers.csv"), []byte("n,m\n1,2\n3,4\n6,7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.path("MLmodel"), []byte(`flavors: {sklearn: {}}
+signature:
+  inputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 2]}}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}]'
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, exitDone, "run", w.job())
+	contains(t, ends(t, exitDone, "table", "head", w.path("out/numbers"), "-n", "3", "-c", "response").stdout, "13\n")
+	w.edit(t, starterJob, "  features: [n, m]\n", "  features: {a: n, b: m}\n")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "the model's input has no name, list the columns")
+	w.edit(t, starterJob, "  features: {a: n, b: m}\n", "  features: all\n")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "the model's input has no name, list the columns")
+}
+
+// TestCompletions: the input is the prompt, one row a request.
+func TestCompletions(t *testing.T) {
+	t.Parallel()
+	server := newModelServer(t, func(w http.ResponseWriter, r *http.Request) {
+		var asked struct {
+			Prompt string `json:"prompt"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil || !strings.HasPrefix(asked.Prompt, "Once: ") {
+			t.Errorf("got %+v: %v", asked, err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"choices":[{"text":" upon a time","finish_reason":"stop"}],"model":"m","usage":{"prompt_tokens":4,"completion_tokens":3}}`)
+	})
+	entity := `{name: e, external_model: {name: m, provider: custom, task: llm/v1/completions, custom_provider_config: {custom_provider_url: "` + server.URL + `/v1"}}}`
+	w := served(t, entity, "  input: \"Once: {{ body }}\"\n  batch_tokens: 7\n")
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr, "a completion has one row")
+	w.edit(t, starterJob, "  batch_tokens: 7\n", "")
+	ends(t, exitDone, "run", w.job())
+	if calls := server.calls.Load(); calls != 40 {
+		t.Errorf("%d calls for 40 rows", calls)
+	}
+	contains(t, ends(t, exitDone, "table", "head", w.path("out/reviews_mood"), "-n", "1", "-c", "response").stdout, " upon a time")
+}

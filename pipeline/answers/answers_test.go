@@ -198,10 +198,11 @@ func TestValues(t *testing.T) {
 		{`BIGINT`, `9007199254740993`, `9007199254740993`, ""},
 		{`BIGINT`, `null`, "", "answer: must be integer"},
 		{`ARRAY<DOUBLE>`, `[1,null,"Infinity"]`, `[1 NaN +Inf]`, ""},
-		{`STRUCT<label: STRING, score: DOUBLE>`, `{"label":null,"score":null}`, `map[label:<nil> score:NaN]`, ""},
-		{`STRUCT<label: STRING, score: DOUBLE>`, `{"label":"a"}`, "", "answer: lacks score"},
+		{`"STRUCT<label: STRING, score: DOUBLE>"`, `{"label":null,"score":null}`, `map[label:<nil> score:NaN]`, ""},
+		{`{score: "double?", sure: double}`, `{"score":null,"sure":null}`, `map[score:<nil> sure:NaN]`, ""},
+		{`"STRUCT<label: STRING, score: DOUBLE>"`, `{"label":"a"}`, "", "answer: lacks score"},
 	} {
-		made, problems := answers.ParseValue(&yaml.Node{Kind: yaml.ScalarNode, Value: each.written})
+		made, problems := answers.ParseValue(node(t, each.written))
 		if len(problems) > 0 {
 			t.Fatalf("%s: %v", each.written, problems)
 		}

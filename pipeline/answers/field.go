@@ -279,14 +279,14 @@ func notFinite(value any) (float64, bool) {
 	return 0, false
 }
 
-// unbound lets every float be NaN or infinite.
-func (f *field) unbound() {
-	f.open = f.kind == kindFloat
+// unbound lets floats be NaN or infinite: all of them, or those that are not said to allow NULL, which null then is.
+func (f *field) unbound(all bool) {
+	f.open = f.kind == kindFloat && (all || !f.nullable)
 	for _, each := range f.fields {
-		each.unbound()
+		each.unbound(all)
 	}
 	if f.element != nil {
-		f.element.unbound()
+		f.element.unbound(all)
 	}
 }
 

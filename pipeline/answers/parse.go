@@ -58,7 +58,7 @@ func parse(node *yaml.Node, anyType bool) (*Type, []Problem) {
 		return nil, r.problems
 	}
 	if anyType && schema == nil {
-		root.unbound()
+		root.unbound(node.Kind == yaml.ScalarNode)
 	}
 	strict := schema == nil || isStrict(node)
 	if schema == nil {

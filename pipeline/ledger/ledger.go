@@ -46,6 +46,7 @@ var errClosed = errors.New("the ledger is closed")
 const (
 	queueLength  = 4096     // appends waiting for the writer; more wait in Begin and Settle
 	groupLimit   = 2048     // appends in one batch, so that one sync never waits for an endless group
+	groupBytes   = 16 << 20 // of their answers, at about the same
 	cacheBytes   = 32 << 20 // Pebble's block cache, in which it also reserves its write buffers
 	memTableSize = 8 << 20  // Pebble's write buffer
 	// walSyncInterval is the least time between two syncs: what arrives meanwhile shares the next one. A sync is a
@@ -93,6 +94,14 @@ type entry struct {
 	ending   []byte              // its record
 	answers  []answer            // that it brought
 	complete func(error)
+}
+
+// size is that of the answers, in bytes.
+func (e *entry) size() (size int) {
+	for _, each := range e.answers {
+		size += len(each.value)
+	}
+	return size
 }
 
 // answer is an answer's key and its record.
@@ -438,9 +447,10 @@ func (l *Ledger) write() {
 	group := make([]entry, 0, groupLimit)
 	for {
 		group = group[:0]
+		size := 0
 		select {
 		case e := <-l.queue:
-			group = append(group, e)
+			group, size = append(group, e), e.size()
 		case <-l.stop:
 			select {
 			case e := <-l.queue:
@@ -450,10 +460,10 @@ func (l *Ledger) write() {
 			}
 		}
 	gather:
-		for len(group) < groupLimit {
+		for len(group) < groupLimit && size < groupBytes {
 			select {
 			case e := <-l.queue:
-				group = append(group, e)
+				group, size = append(group, e), size+e.size()
 			default:
 				break gather
 			}

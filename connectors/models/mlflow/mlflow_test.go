@@ -308,7 +308,7 @@ func TestErrors(t *testing.T) {
 		{504, `Request processing time exceeded limit`, schemas.Transient, "gateway_timeout"},
 		{200, said("BAD_REQUEST"), schemas.Transient, "server_error"}, // no server does; nothing says that the row is to blame
 		{200, said("RESOURCE_EXHAUSTED"), schemas.Throttled, "rate_limit_exceeded"},
-		{200, `{"predictions": [1]}`, schemas.Transient, "malformed_response"}, // for two rows
+		{200, `{"predictions": [1]}`, schemas.Transient, "answer_count"}, // for two rows
 		{200, `{"outputs": ["SECRET-TEXT"]}`, schemas.Transient, "malformed_response"},
 		{200, `SECRET-TEXT`, schemas.Transient, "malformed_response"},
 	} {

@@ -23,6 +23,15 @@ func (c *Call) Malformed(answer *Answer, why error) error {
 	}
 }
 
+// Miscounted is the failure of an answer to several rows that has more or fewer answers than rows: which of them belongs
+// to which row, nobody knows.
+func (c *Call) Miscounted(answer *Answer, got, want int, of string) error {
+	return &schemas.Error{
+		Op: c.Op, Class: schemas.Transient, Code: schemas.CodeAnswerCount, HTTPStatus: answer.Status,
+		Err: fmt.Errorf("%d %s came for %d rows", got, of, want),
+	}
+}
+
 // Truncated is the failure of a 2xx whose body ends before the answer does: it was worked for, and cannot be
 // read. Trying again may pay again, which the Answer's PossiblyPaid says.
 func (c *Call) Truncated(answer *Answer) error {
@@ -168,7 +177,7 @@ func (c *Call) brokenOff(ctx context.Context, status int, err error) error {
 		failure.Code, failure.Err = contextFailure(ctx)
 		failure.Class = schemas.Ambiguous
 	case errors.Is(err, errTooLarge):
-		failure.Code = "response_too_large"
+		failure.Code = schemas.CodeResponseTooLarge
 		failure.Err = fmt.Errorf("the answer is longer than %d MiB; the connection was closed", BodyLimit>>20)
 	default:
 		failure.Err = errors.New("the answer broke off: the connection ended first")

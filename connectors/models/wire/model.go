@@ -217,9 +217,9 @@ func (c *Call) verdict(answer *Answer, request *schemas.Request, response *schem
 	case len(response.ToolCalls) > 0 && len(request.Tools) == 0:
 		return c.Rejected(answer, "tool_calls", errors.New("the model called a tool instead of answering"))
 	case request.Task == schemas.TaskEmbeddings && len(response.Embeddings) != len(request.Inputs):
-		return c.Malformed(answer, fmt.Errorf("%d embeddings came for %d inputs", len(response.Embeddings), len(request.Inputs)))
+		return c.Miscounted(answer, len(response.Embeddings), len(request.Inputs), "embeddings")
 	case request.Task == schemas.TaskPredictions && request.Frame != nil && len(response.Predictions) != len(request.Frame.Rows):
-		return c.Malformed(answer, fmt.Errorf("%d predictions came for %d rows", len(response.Predictions), len(request.Frame.Rows)))
+		return c.Miscounted(answer, len(response.Predictions), len(request.Frame.Rows), "predictions")
 	}
 	return nil
 }
