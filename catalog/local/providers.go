@@ -91,7 +91,7 @@ func Providers() []Provider {
 		{
 			Name: "databricks-model-serving", Config: "databricks_model_serving_config",
 			Settings: []string{"databricks_workspace_url"}, Secrets: []string{"databricks_api_token"},
-			needs: [][]string{{"databricks_workspace_url"}, {"databricks_api_token"}},
+			needs: [][]string{{"databricks_workspace_url"}},
 		},
 		{
 			Name: mlflowProvider, Config: "mlflow_model_serving_config", Settings: []string{"model_server_url"},

@@ -2,7 +2,8 @@
 // ones, over serving endpoints or the AI gateway.
 //
 // The format is OpenAI's, with Databricks' own fields beside it and its own errors; package openai writes and reads it. A
-// model that predicts from features speaks MLflow's, which is package mlflow's.
+// model that predicts from features speaks MLflow's, which is package mlflow's. Who asks is a token's owner, or whoever this
+// machine is logged in as at the workspace (login.go).
 package databricks
 
 import (
@@ -25,7 +26,8 @@ import (
 type Options struct {
 	WorkspaceURL string // "https://dbc-a1b2.cloud.databricks.com"
 	Token        schemas.Secret
-	// Authorize puts credentials into a call, where they are more than a token. Nil: the token.
+	// Authorize puts credentials into a call, where they are more than a token. Nil: the token, or without one whatever
+	// this machine is logged in with at the workspace, which is looked for at the first call.
 	Authorize func(ctx context.Context, call *wire.Call) error
 	Endpoint  string // a serving endpoint's name; at the gateway, also a model service's "catalog.schema.name"
 	// UsageContext is what the platform's usage table keeps beside a call; at the gateway, its request tags.
@@ -47,7 +49,9 @@ func New(options Options) *wire.Model {
 	if name := options.Endpoint; name == "" || name == "." || name == ".." {
 		fault = errors.Join(fault, fmt.Errorf("%w: the destination names no serving endpoint: set external_model.name", schemas.ErrInvalid))
 	}
-	if options.Authorize == nil {
+	if options.Authorize == nil && options.Token.IsZero() {
+		options.Authorize = newLogin(workspace, options.Client).authorize
+	} else if options.Authorize == nil {
 		options.Authorize = wire.Key("Authorization", "Bearer ", options.Token)
 	}
 	model := wire.ModelOptions{Model: options.Endpoint, Client: options.Client, Authorize: options.Authorize}
