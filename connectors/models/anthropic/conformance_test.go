@@ -104,6 +104,10 @@ func provider() modeltest.Provider {
 			"server error":   failure(500, "api_error"),
 			"page":           {Status: 502, Header: map[string]string{"Content-Type": "text/html"}, Body: "<html>ANSWER-TEXT</html>"},
 		},
+		Lacks: map[string]string{
+			"embeddings":  "Anthropic has no embedding models",
+			"predictions": "the API has language models only, none that predicts from features",
+		},
 		Overloaded: schemas.Throttled,
 	}
 }

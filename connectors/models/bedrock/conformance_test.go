@@ -95,7 +95,11 @@ func provider() modeltest.Provider {
 			"server error":   failure(500, "InternalServerException"),
 			"page":           {Status: 502, Header: map[string]string{"Content-Type": "text/html"}, Body: "<html>ANSWER-TEXT</html>"},
 		},
-		Lacks:      map[string]string{"reasoning": "Bedrock counts the tokens of reasoning among outputTokens and does not tell them apart"},
+		Lacks: map[string]string{
+			"embeddings":  "Converse has chats only; every embedding model of Bedrock has a body of its own, over InvokeModel",
+			"predictions": "Converse has chats only, and no model that predicts from features",
+			"reasoning":   "Bedrock counts the tokens of reasoning among outputTokens and does not tell them apart",
+		},
 		Overloaded: schemas.Transient,
 	}
 }

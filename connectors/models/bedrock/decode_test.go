@@ -3,14 +3,11 @@ package bedrock_test
 import (
 	"errors"
 	"io"
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/inflowhq/inflow/connectors/models/bedrock"
-	"github.com/inflowhq/inflow/connectors/models/modeltest"
 	"github.com/inflowhq/inflow/connectors/models/wire"
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -206,18 +203,6 @@ func TestStreams(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.fails)
 			}
 		})
-	}
-}
-
-func TestScenariosAreAllThere(t *testing.T) {
-	t.Parallel()
-	p := provider()
-	names := slices.Concat(slices.Collect(maps.Keys(p.Answers)), slices.Collect(maps.Keys(p.Lacks)))
-	slices.Sort(names)
-	want := modeltest.Scenarios()
-	slices.Sort(want)
-	if !slices.Equal(names, want) {
-		t.Errorf("got %v, want %v", names, want)
 	}
 }
 

@@ -231,7 +231,6 @@ func TestRefusedAtCheck(t *testing.T) {
 		return &schemas.Request{Messages: []schemas.Message{user, {Role: role, Parts: []schemas.Part{{Text: "see"}, {Media: &media}}}}}
 	}
 	for want, request := range map[string]*schemas.Request{
-		"chats only":           {Task: schemas.TaskEmbeddings, Inputs: []string{"a"}},
 		"asks chats only, not": {Task: schemas.TaskCompletions, Prompt: "a"},
 		"begins with a user":   {Messages: []schemas.Message{{Role: "assistant", Content: "a"}, user}},
 		"begins with a user's": {Messages: []schemas.Message{{Role: "system", Content: "a"}}},

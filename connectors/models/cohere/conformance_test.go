@@ -47,7 +47,7 @@ func failure(status int) modeltest.Answer {
 	return modeltest.Answer{Status: status, Body: `{"id":"8a1b","message":"Something about ANSWER-free matters"}`}
 }
 
-// provider has the answers of Cohere's API reference (docs.cohere.com/reference/chat, .../chat-stream and .../errors).
+// provider has the answers of Cohere's API reference (docs.cohere.com/reference/chat, .../chat-stream, .../embed and .../errors).
 func provider() modeltest.Provider {
 	rateLimited := failure(429)
 	rateLimited.Header = map[string]string{"Retry-After": "7"}
@@ -57,11 +57,13 @@ func provider() modeltest.Provider {
 				BaseURL: base, APIKey: schemas.NewSecret(modeltest.Secret), Model: "test-model", Client: client,
 			})
 		},
-		Schema: "testdata/request.schema.json",
+		Schema:  "testdata/request.schema.json",
+		Schemas: map[string]string{"embeddings": "testdata/embed.schema.json"},
 		Authorized: func(r *http.Request, _ []byte) bool {
 			return r.Header.Get("Authorization") == "Bearer "+modeltest.Secret
 		},
 		Path:    "/v2/chat",
+		Paths:   map[string]string{"embeddings": "/v2/embed"},
 		Refused: func(string) string { return failure(400).Body },
 		Answers: map[string]modeltest.Answer{
 			"text":         {Body: answer(paris, "COMPLETE", usage20and5)},
@@ -83,6 +85,8 @@ func provider() modeltest.Provider {
 			"stream cut": {Body: events(begin, beginText, par), Cut: true},
 			"stream failed": {Body: events(begin, beginText, par,
 				`{"type":"message-end","delta":{"finish_reason":"ERROR","error":"the generation failed"}}`)},
+			"embeddings": {Body: `{"id":"5807ee2e","embeddings":{"float":[[0.5,-0.25],[1,0]]},"texts":["` + modeltest.Prompt + `","second"],` +
+				`"meta":{"api_version":{"version":"2"},"billed_units":{"input_tokens":20}},"response_type":"embeddings_by_type"}`},
 			"rate limit":     rateLimited,
 			"overloaded":     failure(503),
 			"context length": failure(400),
@@ -96,6 +100,7 @@ func provider() modeltest.Provider {
 		Lacks: map[string]string{
 			"refusal":       "Cohere has no finish reason for it: the model refuses in plain text, and a deny list with a 498",
 			"cache written": "Cohere does not count what it writes into its cache",
+			"predictions":   "Cohere has language models only, none that predicts from features",
 			"reasoning":     "Cohere counts its thoughts among the output tokens, and not apart",
 		},
 		Overloaded: schemas.Transient,

@@ -52,7 +52,8 @@ func provider() modeltest.Provider {
 				UsageContext: map[string]string{"team": "support <1>", "job": "triage"},
 			})
 		},
-		Schema: "testdata/request.schema.json",
+		Schema:  "testdata/request.schema.json",
+		Schemas: map[string]string{"embeddings": "testdata/embeddings.schema.json"},
 		Authorized: func(r *http.Request, _ []byte) bool {
 			return r.Header.Get("Authorization") == "Bearer "+modeltest.Secret
 		},
@@ -82,6 +83,8 @@ func provider() modeltest.Provider {
 				`{"index":0,"delta":{},"finish_reason":"tool_calls"}`)},
 			"stream cut":    {Body: chunks("", first), Cut: true},
 			"stream failed": {Body: chunks(`data: {"error_code":"TEMPORARILY_UNAVAILABLE","message":"busy"}`+"\n\n", first)},
+			"embeddings": {Body: `{"id":"emb_1","object":"list","model":"test-model-2026","data":[{"index":0,"object":"embedding","embedding":[0.5,-0.25]},` +
+				`{"index":1,"object":"embedding","embedding":[1,0]}],"usage":{"prompt_tokens":20,"total_tokens":20}}`},
 			"rate limit": {Status: 429, Body: `{"error":{"message":"ANSWER-free","type":"rate_limit_exceeded","code":429,` +
 				`"limit_type":"input_tokens_per_minute","limit":200000,"current":200150,"retry_after":7}}`},
 			"overloaded":     failure(503, "TEMPORARILY_UNAVAILABLE"),
@@ -92,6 +95,9 @@ func provider() modeltest.Provider {
 			"bad parameter":  failure(400, "INVALID_PARAMETER_VALUE"),
 			"server error":   failure(500, "INTERNAL_ERROR"),
 			"page":           {Status: 502, Header: map[string]string{"Content-Type": "text/html"}, Body: "<html>ANSWER-TEXT</html>"},
+		},
+		Lacks: map[string]string{
+			"predictions": "a language model makes none; a custom model is a destination of its own (predictions_test.go)",
 		},
 		Overloaded: schemas.Transient,
 	}

@@ -58,7 +58,7 @@ func failure(code int, status string, details ...string) modeltest.Answer {
 	return modeltest.Answer{Status: code, Body: failureBody(code, status, strings.Join(details, ","))}
 }
 
-// provider has the answers of Google's API reference (ai.google.dev/api/generate-content, and for errors
+// provider has the answers of Google's API reference (ai.google.dev/api/generate-content and .../embeddings, and for errors
 // ai.google.dev/gemini-api/docs/troubleshooting and google.aip.dev/193).
 func provider() modeltest.Provider {
 	paris := content(`{"text":"Paris."}`, "STOP", usage20and5)
@@ -69,13 +69,15 @@ func provider() modeltest.Provider {
 				BaseURL: base, APIKey: schemas.NewSecret(modeltest.Secret), Model: "test-model", Client: client,
 			})
 		},
-		Schema: "testdata/request.schema.json",
+		Schema:  "testdata/request.schema.json",
+		Schemas: map[string]string{"embeddings": "testdata/batchEmbedContents.schema.json"},
 		Authorized: func(r *http.Request, _ []byte) bool {
 			return r.Header.Get("X-Goog-Api-Key") == modeltest.Secret && r.Header.Get("Authorization") == "" &&
 				r.URL.Query().Get("key") == "" && (r.URL.Query().Get("alt") == "sse") == strings.Contains(r.URL.Path, ":stream")
 		},
 		Path:       "/v1beta/models/test-model:generateContent",
 		StreamPath: "/v1beta/models/test-model:streamGenerateContent",
+		Paths:      map[string]string{"embeddings": "/v1beta/models/test-model:batchEmbedContents"},
 		Refused: func(string) string {
 			return failureBody(400, "INVALID_ARGUMENT", `{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":[]}`)
 		},
@@ -97,6 +99,14 @@ func provider() modeltest.Provider {
 			},
 			"stream cut":    {Body: chunk(`{"text":"Par"}`, "", counting), Cut: true},
 			"stream failed": {Body: chunk(`{"text":"Par"}`, "", counting) + failureBody(503, "UNAVAILABLE", "")},
+			"embeddings": {Body: `{
+  "embeddings": [
+    {"values": [0.5, -0.25]},
+    {"values": [1, 0]}
+  ],
+  "usageMetadata": {"promptTokenCount": 20}
+}
+`},
 			"rate limit": failure(429, "RESOURCE_EXHAUSTED",
 				`{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaMetric":"m","quotaId":"GenerateRequestsPerMinutePerProjectPerModel"}]}`,
 				`{"@type":"type.googleapis.com/google.rpc.Help","links":[]}`,
@@ -113,12 +123,14 @@ func provider() modeltest.Provider {
 		},
 		Lacks: map[string]string{
 			"cache written": "an implicit cache is written for nothing, and an explicit one over a method of its own; neither is counted in an answer",
+			"predictions":   "Google's own models predict from no features; what Vertex AI calls a prediction is an embedding",
 		},
 		Overloaded: schemas.Transient,
 	}
 }
 
-// vertexProvider answers alike, at another URL and to a token of a service account.
+// vertexProvider answers alike, at another URL and to a token of a service account. Embeddings are predictions there
+// (cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api).
 func vertexProvider(t *testing.T) modeltest.Provider {
 	t.Helper()
 	key := privateKey(t)
@@ -136,6 +148,16 @@ func vertexProvider(t *testing.T) modeltest.Provider {
 	}
 	const model = "/v1/projects/project-1/locations/us-central1/publishers/google/models/test-model"
 	p.Path, p.StreamPath = model+":generateContent", model+":streamGenerateContent"
+	p.Paths = map[string]string{"embeddings": model + ":predict"}
+	p.Schemas = map[string]string{"embeddings": "testdata/predict.schema.json"}
+	p.Answers["embeddings"] = modeltest.Answer{Body: `{
+  "predictions": [
+    {"embeddings": {"statistics": {"truncated": false, "token_count": 12}, "values": [0.5, -0.25]}},
+    {"embeddings": {"statistics": {"truncated": false, "token_count": 8}, "values": [1, 0]}}
+  ],
+  "metadata": {"billableCharacterCount": 25}
+}
+`}
 	return p
 }
 

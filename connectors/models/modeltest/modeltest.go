@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -47,14 +48,20 @@ type Answer struct {
 type Provider struct {
 	// New returns the model "test-model" at a server, which is asked with Secret.
 	New func(t testing.TB, baseURL string, client *wire.Client) *wire.Model
+	// Question is a plain question, which the golden file has as well. Nil: the chat's Question, and Canonical.
+	Question func() *schemas.Request
 	// Golden names the golden file in testdata; empty: canonical.http. Two formats in one package need two.
 	Golden string
-	// Schema is the path of the JSON Schema of a request's body: closed, as the provider publishes it.
-	Schema string
+	// Schema is the path of the JSON Schema of a request's body: closed, as the provider publishes it. Schemas has those
+	// of requests of another shape, by the scenario.
+	Schema  string
+	Schemas map[string]string
 	// Authorized reports whether a request has its credentials.
 	Authorized func(r *http.Request, body []byte) bool
-	// Path is what the URL's path must end with.
+	// Path is what the URL's path must end with, StreamPath that of streams where it is another, and Paths those of
+	// requests of another shape, by the scenario.
 	Path, StreamPath string
+	Paths            map[string]string
 	// Refused is the provider's 400 for a request outside the schema.
 	Refused func(why string) string
 	// Answers has an entry for every scenario; Lacks says why the provider has not got the others.
@@ -64,197 +71,39 @@ type Provider struct {
 	Overloaded schemas.Class
 }
 
-// scenario is a request and what the provider's answer to it must come to.
-type scenario struct {
-	name    string
-	request func() *schemas.Request
-	stream  bool
-	want    func(t *testing.T, got *schemas.Response, err error)
-}
-
-// Scenarios are the names of all.
-func Scenarios() []string {
-	var names []string
-	for _, s := range scenarios(schemas.Throttled) {
-		names = append(names, s.name)
+// question is the provider's plain one.
+func (p *Provider) question() func() *schemas.Request {
+	if p.Question != nil {
+		return p.Question
 	}
-	return names
+	return Question
 }
 
-// Question is a plain question.
-func Question() *schemas.Request {
-	return &schemas.Request{
-		ID: "req-1", Messages: []schemas.Message{
-			{Role: schemas.RoleSystem, Content: "Be brief."}, {Role: schemas.RoleUser, Content: Prompt},
-		},
-		Parameters: map[string]any{"max_tokens": 100},
+// schemaOf is the path of the schema of a scenario's request.
+func (p *Provider) schemaOf(scenario string) string {
+	if own := p.Schemas[scenario]; own != "" {
+		return own
 	}
+	return p.Schema
 }
 
-// WithTools is a question with a tool.
-func WithTools() *schemas.Request {
-	request := Question()
-	request.Tools = []schemas.Tool{{
-		Name: "get_weather", Description: "The weather of a city.",
-		Parameters: json.RawMessage(`{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}`),
-	}}
-	request.ToolChoice = schemas.ToolChoiceAuto
-	return request
-}
-
-// Canonical is the request of the golden file: a whole conversation.
-func Canonical() *schemas.Request {
-	request := WithTools()
-	request.Messages = append(request.Messages,
-		schemas.Message{Role: schemas.RoleAssistant, ToolCalls: []schemas.ToolCall{
-			{ID: "call_1", Name: "get_weather", Arguments: `{"city":"Paris"}`},
-		}},
-		schemas.Message{Role: schemas.RoleTool, ToolCallID: "call_1", Content: `{"sky":"clear"}`},
-		schemas.Message{Role: schemas.RoleAssistant, Content: "Clear."},
-		schemas.Message{Role: schemas.RoleUser, Content: "And \"tomorrow\"?\n"},
-	)
-	request.Parameters = map[string]any{"max_tokens": 100, "temperature": 0.5, "top_p": 0.9, "stop": []any{"END"}}
-	return request
-}
-
-// WithImage is a question about an image of one pixel.
-func WithImage() *schemas.Request {
-	request := Question()
-	request.Messages[1] = schemas.Message{Role: schemas.RoleUser, Parts: []schemas.Part{
-		{Text: Prompt}, {Media: &schemas.Media{Kind: schemas.MediaImage, MIMEType: "image/png", Data: []byte("\x89PNG\r\n\x1a\n")}},
-	}}
-	return request
-}
-
-// Structured is a question whose answer keeps to a schema.
-func Structured() *schemas.Request {
-	request := Question()
-	request.Format = &schemas.Format{Name: "answer", Strict: true, Schema: json.RawMessage(
-		`{"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false}`)}
-	return request
-}
-
-func scenarios(overloaded schemas.Class) []scenario {
-	paris := func(t *testing.T, got *schemas.Response, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Text != "Paris." || got.Stop != schemas.StopEnd || got.HTTPStatus != 200 || got.FirstByte <= 0 || got.Model == "" {
-			t.Errorf("got %+v", got)
-		}
-		counts(t, got, 20, 5)
+// pathOf is what the path of a scenario's URL must end with.
+func (p *Provider) pathOf(s *scenario) string {
+	switch own := p.Paths[s.name]; {
+	case own != "":
+		return own
+	case s.stream && p.StreamPath != "":
+		return p.StreamPath
 	}
-	tool := func(t *testing.T, got *schemas.Response, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var arguments map[string]any
-		if len(got.ToolCalls) != 1 || got.ToolCalls[0].Name != "get_weather" || got.ToolCalls[0].ID == "" ||
-			json.Unmarshal([]byte(got.ToolCalls[0].Arguments), &arguments) != nil ||
-			!reflect.DeepEqual(arguments, map[string]any{"city": "Paris"}) || got.Stop != schemas.StopToolCalls {
-			t.Errorf("got %+v", got)
-		}
-		counts(t, got, 20, 5)
-	}
-	fails := func(class schemas.Class, codes ...string) func(t *testing.T, got *schemas.Response, err error) {
-		return func(t *testing.T, _ *schemas.Response, err error) {
-			t.Helper()
-			failure, ok := errors.AsType[*schemas.Error](err)
-			if !ok || failure.Class != class || len(codes) > 0 && !slices.Contains(codes, failure.Code) || failure.Code == "" {
-				t.Errorf("got %#v, want %s %v", err, class, codes)
-			}
-		}
-	}
-	return []scenario{
-		{"text", Question, false, paris},
-		{"structured", Structured, false, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			if err != nil || strings.Join(strings.Fields(got.Text), "") != `{"city":"Paris"}` || len(got.ToolCalls) != 0 || got.Stop != schemas.StopEnd {
-				t.Errorf("got %+v %v", got, err)
-			}
-		}},
-		{"image", WithImage, false, paris},
-		{"tool call", WithTools, false, tool},
-		{"conversation", Canonical, false, paris},
-		{"length", Question, false, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			if err != nil || got.Text != "Par" || got.Stop != schemas.StopLength {
-				t.Errorf("got %+v %v", got, err)
-			}
-		}},
-		{"refusal", Question, false, fails(schemas.Rejected, "refusal", "content_filter")},
-		{"cached", Question, false, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			if err != nil || got.Usage.CacheReadInputTokens == nil || *got.Usage.CacheReadInputTokens != 100 {
-				t.Fatalf("got %+v %v", got.Usage, err)
-			}
-			counts(t, got, 120, 5)
-		}},
-		{"cache written", Question, false, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			if err != nil || got.Usage.CacheCreationInputTokens == nil || *got.Usage.CacheCreationInputTokens != 100 {
-				t.Fatalf("got %+v %v", got.Usage, err)
-			}
-			counts(t, got, 120, 5)
-		}},
-		{"reasoning", Question, false, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			if err != nil || got.Text != "Paris." || got.Usage.OutputReasoningTokens == nil || *got.Usage.OutputReasoningTokens != 20 {
-				t.Fatalf("got %+v %v", got, err)
-			}
-			counts(t, got, 20, 25)
-		}},
-		{"stream", Question, true, paris},
-		{"stream of a tool call", WithTools, true, tool},
-		{"stream cut", Question, true, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			fails(schemas.Transient, "truncated_response")(t, got, err)
-			if got.Usage.InputTokens == 0 || got.Usage.OutputTokens == 0 || got.Usage.Basis == schemas.BasisNone {
-				t.Errorf("a stream that broke off is paid as far as it came: got %+v", got.Usage)
-			}
-		}},
-		{"stream failed", Question, true, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			if class := schemas.ClassOf(err); class != schemas.Throttled && class != schemas.Transient {
-				t.Errorf("got %v", err)
-			}
-			if got.Usage.Basis == schemas.BasisNone {
-				t.Errorf("got %+v", got.Usage)
-			}
-		}},
-		{"rate limit", Question, false, func(t *testing.T, got *schemas.Response, err error) {
-			t.Helper()
-			fails(schemas.Throttled, "rate_limit_exceeded")(t, got, err)
-			if failure, ok := errors.AsType[*schemas.Error](err); ok && failure.RetryAfter != 7*time.Second {
-				t.Errorf("asked to wait 7 s, read %s", failure.RetryAfter)
-			}
-		}},
-		{"overloaded", Question, false, fails(overloaded)},
-		{"context length", Question, false, fails(schemas.Rejected)},
-		{"content filter", Question, false, fails(schemas.Rejected)},
-		{"invalid key", Question, false, fails(schemas.Fatal)},
-		{"unknown model", Question, false, fails(schemas.Fatal)},
-		{"bad parameter", Question, false, fails(schemas.Rejected)},
-		{"server error", Question, false, fails(schemas.Transient)},
-		{"page", Question, false, fails(schemas.Transient)},
-	}
-}
-
-func counts(t *testing.T, got *schemas.Response, input, output int64) {
-	t.Helper()
-	u := got.Usage
-	if u.InputTokens != input || u.OutputTokens != output || u.TotalTokens != input+output || u.Basis != schemas.BasisProvider || !json.Valid([]byte(u.Raw)) {
-		t.Errorf("got %+v, want %d in and %d out", u, input, output)
-	}
+	return p.Path
 }
 
 // Run takes a provider through every scenario, and its canonical request through the golden file.
 func Run(t *testing.T, p Provider) {
 	t.Helper()
-	schema := compile(t, p.Schema)
-	for _, s := range scenarios(p.Overloaded) {
+	known := map[string]bool{}
+	for _, s := range scenarios(&p) {
+		known[s.name] = true
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			recorded, ok := p.Answers[s.name]
@@ -263,55 +112,96 @@ func Run(t *testing.T, p Provider) {
 				t.Fatal("the provider must answer the scenario, or say why it has not got it")
 			}
 			if lacks {
-				checkRefuses(t, p, s)
+				checkRefuses(t, &p, &s)
 				return
 			}
-			model := p.New(t, p.serve(t, schema, s.stream, recorded), client(t))
-			if err := model.Check(s.request()); err != nil {
-				t.Fatalf("Check refuses what Encode is asked for: %v", err)
-			}
-			got, err := ask(t.Context(), model, s)
-			s.want(t, got, err)
-			silent(t, err)
-			if err != nil && got.Text != "" {
-				t.Errorf("a row has an answer or an error: got %q beside %v", got.Text, err)
-			}
-			if recorded.Cut { // a proxy may end in good order what the provider did not
-				recorded.Cut = false
-				got, err = ask(t.Context(), p.New(t, p.serve(t, schema, s.stream, recorded), client(t)), s)
-				s.want(t, got, err)
-			}
+			check(t, &p, &s, recorded)
 		})
+	}
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(p.Answers)), slices.Collect(maps.Keys(p.Lacks)),
+		slices.Collect(maps.Keys(p.Schemas)), slices.Collect(maps.Keys(p.Paths))) {
+		if !known[name] {
+			t.Errorf("there is no scenario %q", name)
+		}
 	}
 	t.Run("a request outside the schema", func(t *testing.T) {
 		t.Parallel()
-		base := p.serve(t, schema, false, p.Answers["text"])
-		response, err := http.Post(base+p.Path, "application/json", strings.NewReader(`{"unknown_field":1}`)) //nolint:noctx // a test of the server
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close() //nolint:errcheck // a test
-		if response.StatusCode != http.StatusBadRequest && response.StatusCode != http.StatusUnauthorized {
-			t.Errorf("the server takes anything: %d", response.StatusCode)
+		strict(t, &p, &scenario{name: "a plain question", request: p.question()})
+		for _, s := range scenarios(&p) {
+			if _, other := p.Schemas[s.name]; other {
+				strict(t, &p, &s)
+			}
 		}
 	})
-	t.Run("golden", func(t *testing.T) { t.Parallel(); golden(t, p) })
+	t.Run("golden", func(t *testing.T) { t.Parallel(); golden(t, &p) })
+}
+
+// check asks once, and looks at what came of it.
+func check(t *testing.T, p *Provider, s *scenario, recorded Answer) {
+	t.Helper()
+	model := p.New(t, p.serve(t, s, recorded), client(t))
+	if err := model.Check(s.request()); err != nil {
+		t.Fatalf("Check refuses what Encode is asked for: %v", err)
+	}
+	got, err := ask(t.Context(), model, s)
+	s.want(t, got, err)
+	silent(t, err)
+	if err != nil && got.Text != "" {
+		t.Errorf("a row has an answer or an error: got %q beside %v", got.Text, err)
+	}
+	if recorded.Cut { // a proxy may end in good order what the provider did not
+		recorded.Cut = false
+		got, err = ask(t.Context(), p.New(t, p.serve(t, s, recorded), client(t)), s)
+		s.want(t, got, err)
+	}
+	if more := longer(s.request()); more != nil && err == nil { // whose answers are whose cannot be told
+		_, err := model.Invoke(t.Context(), more)
+		if failure, ok := errors.AsType[*schemas.Error](err); !ok || failure.Class != schemas.Transient || failure.Code != "answer_count" {
+			t.Errorf("two answers to three rows: got %#v", err)
+		}
+		silent(t, err)
+	}
+}
+
+// strict sends what a provider takes, with one field more: a schema that is not closed takes it.
+func strict(t *testing.T, p *Provider, s *scenario) {
+	t.Helper()
+	call, err := p.New(t, "http://provider.example", client(t)).Format().Encode(s.request(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := string(bytes.TrimSuffix(call.Body, []byte("}"))) + `,"unknown_field":1}`
+	response, err := http.Post(p.serve(t, s, Answer{})+p.pathOf(s), "application/json", strings.NewReader(body)) //nolint:noctx // a test of the server
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // a test
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("%s: the server takes anything: %d", s.name, response.StatusCode)
+	}
 }
 
 // checkRefuses: what a provider has not got is refused before it is paid for, or is a shape that it never sends.
-func checkRefuses(t *testing.T, p Provider, s scenario) {
+func checkRefuses(t *testing.T, p *Provider, s *scenario) {
 	t.Helper()
-	plain := Question()
-	if asked := s.request(); len(asked.Tools) == len(plain.Tools) && asked.Format == nil && asked.Messages[len(asked.Messages)-1].Parts == nil {
-		return // the request is a plain one: it is the answer that does not exist
-	}
 	model := p.New(t, "http://127.0.0.1:1", client(t))
+	if reflect.DeepEqual(s.request(), p.question()()) { // it is the answer that does not exist
+		if s.stream && p.Lacks["stream"] != "" {
+			if _, err := model.Format().Encode(s.request(), true); !errors.Is(err, schemas.ErrInvalid) {
+				t.Errorf("the provider has no streams, and is asked for one: %v", err)
+			}
+		}
+		return
+	}
 	if err := model.Check(s.request()); !errors.Is(err, schemas.ErrInvalid) {
 		t.Errorf("what the provider has not got is not refused at check: %v", err)
 	}
+	if _, err := model.Format().Encode(s.request(), s.stream); !errors.Is(err, schemas.ErrInvalid) {
+		t.Errorf("what the provider has not got is written: %v", err)
+	}
 }
 
-func ask(ctx context.Context, model *wire.Model, s scenario) (*schemas.Response, error) {
+func ask(ctx context.Context, model *wire.Model, s *scenario) (*schemas.Response, error) {
 	if !s.stream {
 		return model.Invoke(ctx, s.request()) //nolint:wrapcheck // the very error is tested
 	}
@@ -345,35 +235,33 @@ func client(tb testing.TB) *wire.Client {
 	return c
 }
 
-func compile(t *testing.T, path string) *jsonschema.Schema {
-	t.Helper()
+// Compile reads the JSON Schema at a path.
+func Compile(tb testing.TB, path string) *jsonschema.Schema {
+	tb.Helper()
 	file, err := os.Open(path) //nolint:gosec // a test's own file
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer file.Close() //nolint:errcheck // only read
 	document, err := jsonschema.UnmarshalJSON(file)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	compiler := jsonschema.NewCompiler()
 	if err := compiler.AddResource("request.json", document); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	schema, err := compiler.Compile("request.json")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return schema
 }
 
 // serve is the strict provider.
-func (p Provider) serve(tb testing.TB, schema *jsonschema.Schema, stream bool, recorded Answer) string {
+func (p *Provider) serve(tb testing.TB, s *scenario, recorded Answer) string {
 	tb.Helper()
-	path := p.Path
-	if stream && p.StreamPath != "" {
-		path = p.StreamPath
-	}
+	path, schema := p.pathOf(s), Compile(tb, p.schemaOf(s.name))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || r.ContentLength != int64(len(body)) {
@@ -409,7 +297,7 @@ func (p Provider) serve(tb testing.TB, schema *jsonschema.Schema, stream bool, r
 		}
 		if recorded.Header["Content-Type"] == "" {
 			kind := "application/json"
-			if stream {
+			if s.stream {
 				kind = "text/event-stream"
 			}
 			w.Header().Set("Content-Type", kind)
@@ -429,10 +317,14 @@ func (p Provider) serve(tb testing.TB, schema *jsonschema.Schema, stream bool, r
 
 // golden compares the bytes that go on the wire for the canonical request with the golden file; -update
 // is the environment variable UPDATE_GOLDEN.
-func golden(t *testing.T, p Provider) {
+func golden(t *testing.T, p *Provider) {
 	t.Helper()
 	format := p.New(t, "http://provider.example", client(t)).Format()
-	call, err := format.Encode(Canonical(), false)
+	canonical := Canonical
+	if p.Question != nil {
+		canonical = p.Question
+	}
+	call, err := format.Encode(canonical(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func failure(status int, kind, code string) modeltest.Answer {
 		`{"error":{"message":"Something about ANSWER-free matters","type":%q,"param":null,"code":%q}}`, kind, code)}
 }
 
-// provider has the answers of OpenAI's API reference (platform.openai.com/docs/api-reference/chat, error codes of
+// provider has the answers of OpenAI's API reference (platform.openai.com/docs/api-reference/chat and .../embeddings, error codes of
 // platform.openai.com/docs/guides/error-codes).
 func provider() modeltest.Provider {
 	rateLimited := failure(429, "requests", "rate_limit_exceeded")
@@ -48,11 +48,13 @@ func provider() modeltest.Provider {
 				BaseURL: base + "/v1", APIKey: schemas.NewSecret(modeltest.Secret), Model: "test-model", Client: client,
 			})
 		},
-		Schema: "testdata/request.schema.json",
+		Schema:  "testdata/request.schema.json",
+		Schemas: map[string]string{"embeddings": "testdata/embeddings.schema.json"},
 		Authorized: func(r *http.Request, _ []byte) bool {
 			return r.Header.Get("Authorization") == "Bearer "+modeltest.Secret && r.Header.Get("X-Client-Request-Id") == "req-1"
 		},
 		Path:    "/v1/chat/completions",
+		Paths:   map[string]string{"embeddings": "/v1/embeddings"},
 		Refused: func(why string) string { return failure(400, "invalid_request_error", why).Body },
 		Answers: map[string]modeltest.Answer{
 			"text":         {Body: completion(`{"role":"assistant","content":"Paris.","refusal":null}`, "stop", usage20and5)},
@@ -73,8 +75,11 @@ func provider() modeltest.Provider {
 				`{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"city\":"}}]},"finish_reason":null}`,
 				`{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":"\"Paris\"}"}}]},"finish_reason":null}`,
 				`{"index":0,"delta":{},"finish_reason":"tool_calls"}`)},
-			"stream cut":     {Body: chunks("", first), Cut: true},
-			"stream failed":  {Body: chunks(`data: {"error":{"message":"busy","type":"server_error","code":null}}`+"\n\n", first)},
+			"stream cut":    {Body: chunks("", first), Cut: true},
+			"stream failed": {Body: chunks(`data: {"error":{"message":"busy","type":"server_error","code":null}}`+"\n\n", first)},
+			// In any order: the index tells.
+			"embeddings": {Body: `{"object":"list","data":[{"object":"embedding","index":1,"embedding":[1,0]},` +
+				`{"object":"embedding","index":0,"embedding":[0.5,-0.25]}],"model":"test-model-2026","usage":{"prompt_tokens":20,"total_tokens":20}}`},
 			"rate limit":     rateLimited,
 			"overloaded":     failure(503, "server_error", "engine_overloaded"),
 			"context length": failure(400, "invalid_request_error", "context_length_exceeded"),
@@ -85,7 +90,10 @@ func provider() modeltest.Provider {
 			"server error":   failure(500, "server_error", ""),
 			"page":           {Status: 502, Header: map[string]string{"Content-Type": "text/html"}, Body: "<html>ANSWER-TEXT</html>"},
 		},
-		Lacks:      map[string]string{"cache written": "OpenAI does not charge for writing its cache, and does not count it"},
+		Lacks: map[string]string{
+			"cache written": "OpenAI does not charge for writing its cache, and does not count it",
+			"predictions":   "the API has language models only, none that predicts from features",
+		},
 		Overloaded: schemas.Transient,
 	}
 }

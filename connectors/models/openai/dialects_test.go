@@ -23,6 +23,8 @@ func azure() modeltest.Provider {
 		})
 	}
 	p.Schema, p.Golden, p.Path = "testdata/azure.schema.json", "azure.http", "/openai/deployments/my%20deployment/chat/completions"
+	p.Schemas = map[string]string{"embeddings": "testdata/azure-embeddings.schema.json"}
+	p.Paths = map[string]string{"embeddings": "/openai/deployments/my%20deployment/embeddings"}
 	p.Authorized = func(r *http.Request, _ []byte) bool {
 		return r.Header.Get("Api-Key") == modeltest.Secret && r.Header.Get("Authorization") == "" &&
 			r.URL.RawQuery == "api-version=2024-10-21" && r.Header.Get("X-Ms-Client-Request-Id") == "req-1"
@@ -62,7 +64,8 @@ func mistral() modeltest.Provider {
 		})
 	}
 	p.Schema, p.Golden = "testdata/mistral.schema.json", "mistral.http"
-	p.Answers, p.Lacks = maps.Clone(p.Answers), maps.Clone(p.Lacks)
+	p.Schemas = map[string]string{"embeddings": "testdata/mistral-embeddings.schema.json"}
+	p.Answers = maps.Clone(p.Answers)
 	p.Answers["text"] = modeltest.Answer{Body: completion(`{"role":"assistant","content":[{"type":"thinking","thinking":[{"type":"text",`+
 		`"text":"France."}]},{"type":"text","text":"Paris."}],"tool_calls":null}`, "stop", usage20and5)}
 	p.Answers["length"] = modeltest.Answer{Body: completion(`{"role":"assistant","content":"Par"}`, "model_length", usage20and5)}
@@ -115,6 +118,7 @@ func overResponses() modeltest.Provider {
 		})
 	}
 	p.Schema, p.Golden, p.Path = "testdata/responses.schema.json", "responses.http", "/v1/responses"
+	p.Schemas, p.Paths = nil, nil
 	const usage = `{"input_tokens":20,"input_tokens_details":{"cached_tokens":0},"output_tokens":5,"output_tokens_details":{"reasoning_tokens":0},"total_tokens":25}`
 	message := func(part string) string {
 		return `{"type":"message","id":"msg_1","status":"completed","role":"assistant","content":[` + part + `]}`
@@ -163,7 +167,11 @@ func overResponses() modeltest.Provider {
 			answers[name] = answer // errors have one shape
 		}
 	}
-	p.Answers, p.Lacks = answers, nil
+	delete(answers, "embeddings")
+	p.Answers, p.Lacks = answers, map[string]string{
+		"embeddings":  "they are another operation of the API, which package openai's other format has",
+		"predictions": p.Lacks["predictions"],
+	}
 	return p
 }
 

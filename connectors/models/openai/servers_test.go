@@ -117,7 +117,6 @@ func TestUsage(t *testing.T) {
 			`{"prompt_tokens":30,"completion_tokens":5,"total_tokens":45,"cache_read_input_tokens":10}`,
 			schemas.Usage{InputTokens: 40, OutputTokens: 5, CacheReadInputTokens: number(10)},
 		},
-		"embeddings": {`{"prompt_tokens":30,"total_tokens":30}`, schemas.Usage{InputTokens: 30}},
 	} {
 		var got schemas.Response
 		err := openai.New(openai.Options{Model: "m"}).Format().Decode([]byte(
