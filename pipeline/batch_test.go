@@ -34,7 +34,7 @@ type crowd struct {
 	down  int // how often it says that it is not there
 }
 
-func (*crowd) URL() string { return "memory://crowd" }
+func (*crowd) URL(schemas.Task) string { return "memory://crowd" }
 
 func (c *crowd) Invoke(ctx context.Context, request *schemas.Request) (*schemas.Response, error) {
 	texts := slices.Clone(request.Inputs)

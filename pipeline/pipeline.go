@@ -55,8 +55,8 @@ type Model interface {
 	// Invoke makes one attempt: no retries. Failures are *schemas.Error. The response is never nil: beside an
 	// error it says what is known, and its Usage.Basis is BasisNone only where nothing can have been paid.
 	Invoke(ctx context.Context, request *schemas.Request) (*schemas.Response, error)
-	// URL is what the usage table shows: without credentials.
-	URL() string
+	// URL is where requests of a task go, as the usage table shows it: without credentials.
+	URL(task schemas.Task) string
 }
 
 // Files are the media that rows name by path. It blocks on I/O; its errors show nothing of what was read.

@@ -99,7 +99,7 @@ func origin(o *Options, destination int) *schemas.Origin {
 		EndpointID: endpoint.ID, EndpointName: endpoint.Name, EndpointTags: endpoint.Tags,
 		EndpointCreator: endpoint.Creator, EndpointCreated: endpoint.Created, EndpointLastUpdated: endpoint.LastUpdated,
 		Destinations: names, DestinationType: to.Type, DestinationName: to.Name, DestinationID: to.ID,
-		Requester: o.Requester, URL: o.Question.Models[destination].URL(), APIType: to.Task,
+		Requester: o.Requester, URL: o.Question.Models[destination].URL(o.Question.Task), APIType: to.Task,
 		Job: o.Job, RunID: o.RunID, TaskKey: o.TaskKey, SourceName: o.SourceName,
 	}
 }

@@ -133,7 +133,7 @@ type model struct {
 	media  []string // MIME type and length of the media that came
 }
 
-func (*model) URL() string { return "memory://model" }
+func (*model) URL(schemas.Task) string { return "memory://model" }
 
 func (m *model) Invoke(ctx context.Context, request *schemas.Request) (*schemas.Response, error) {
 	prompt := request.Messages[len(request.Messages)-1].Content

@@ -19,7 +19,7 @@ type typist struct {
 	calls int
 }
 
-func (*typist) URL() string { return "memory://typist" }
+func (*typist) URL(schemas.Task) string { return "memory://typist" }
 
 func (m *typist) Invoke(_ context.Context, request *schemas.Request) (*schemas.Response, error) {
 	m.mu.Lock()

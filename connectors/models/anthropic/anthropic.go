@@ -65,7 +65,7 @@ func New(options Options) *wire.Model {
 }
 
 // URL is where messages go.
-func (f *format) URL() string {
+func (f *format) URL(schemas.Task) string {
 	shown := *f.target
 	shown.RawQuery = ""
 	return shown.String()

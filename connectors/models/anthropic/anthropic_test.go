@@ -519,7 +519,7 @@ func TestOptions(t *testing.T) {
 		"": "https://api.anthropic.com/v1/messages", "http://127.0.0.1:9": "http://127.0.0.1:9/v1/messages",
 		"http://127.0.0.1:9/a%2Fb/": "http://127.0.0.1:9/a%2Fb/v1/messages", "https://x?key=" + modeltest.Secret: "https://x/v1/messages",
 	} {
-		if got := anthropic.New(anthropic.Options{BaseURL: base, Model: "m"}).URL(); got != want {
+		if got := anthropic.New(anthropic.Options{BaseURL: base, Model: "m"}).URL(schemas.TaskChat); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

@@ -109,7 +109,7 @@ func escape(name string) string {
 }
 
 // URL is where chats go.
-func (f *format) URL() string {
+func (f *format) URL(schemas.Task) string {
 	shown := *f.whole
 	shown.RawQuery = ""
 	return shown.String()

@@ -143,7 +143,7 @@ func TestURL(t *testing.T) {
 	} {
 		o := options()
 		o.BaseURL = base
-		if got := bedrock.New(o).URL(); got != want {
+		if got := bedrock.New(o).URL(schemas.TaskChat); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

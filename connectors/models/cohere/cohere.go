@@ -63,9 +63,12 @@ func New(options Options) *wire.Model {
 }
 
 // URL is where chats go.
-func (f *format) URL() string {
+func (f *format) URL(task schemas.Task) string {
 	shown := *f.base
 	shown.RawQuery = ""
+	if task == schemas.TaskEmbeddings {
+		return shown.JoinPath(embedPath).String()
+	}
 	return shown.JoinPath(chatPath).String()
 }
 

@@ -450,7 +450,7 @@ func TestOptions(t *testing.T) {
 		"": "https://api.cohere.com/v2/chat", "http://127.0.0.1:9": "http://127.0.0.1:9/v2/chat",
 		"http://127.0.0.1:9/a/": "http://127.0.0.1:9/a/v2/chat", "https://x?key=" + modeltest.Secret: "https://x/v2/chat",
 	} {
-		if got := cohere.New(cohere.Options{BaseURL: base, Model: "m"}).URL(); got != want {
+		if got := cohere.New(cohere.Options{BaseURL: base, Model: "m"}).URL(schemas.TaskChat); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

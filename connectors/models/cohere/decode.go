@@ -1,6 +1,7 @@
 package cohere
 
 import (
+	"math"
 	"net/http"
 	"strings"
 
@@ -92,7 +93,7 @@ func readVectors(list gjson.Result) [][]float32 {
 		ok = vector.IsArray()
 		numbers := make([]float32, 0, len(vector.Raw)/8)
 		vector.ForEach(func(_, number gjson.Result) bool {
-			ok = ok && number.Type == gjson.Number
+			ok = ok && number.Type == gjson.Number && math.Abs(number.Num) <= math.MaxFloat32
 			numbers = append(numbers, float32(number.Num))
 			return ok
 		})

@@ -109,7 +109,7 @@ func (f *format) translate(request *schemas.Request, stream bool) (any, error) {
 func (f *format) embed(request *schemas.Request, stream bool) (any, error) {
 	faults := []error{f.fault}
 	if len(request.Inputs) > maxTexts {
-		faults = append(faults, fmt.Errorf("%w: Cohere embeds %d texts at once, not %d", schemas.ErrInvalid, maxTexts, len(request.Inputs)))
+		faults = append(faults, fmt.Errorf("%w: Cohere embeds %d texts at once, not %d; set request.batch_size", schemas.ErrInvalid, maxTexts, len(request.Inputs)))
 	}
 	if stream {
 		faults = append(faults, fmt.Errorf("%w: embeddings do not come in events", schemas.ErrInvalid))

@@ -377,11 +377,19 @@ func (w *writer) generation() {
 	w.raw(`}`)
 }
 
+// embedVerb is the method that takes texts to embed.
+func embedVerb(vertex bool) string {
+	if vertex {
+		return "predict"
+	}
+	return "batchEmbedContents"
+}
+
 // embeddings writes the inputs and returns the method that takes them.
 func (w *writer) embeddings() string {
-	limit, verb := batchLimit, "batchEmbedContents"
+	limit, verb := batchLimit, embedVerb(w.vertex)
 	if w.vertex {
-		limit, verb = instanceLimit, "predict"
+		limit = instanceLimit
 		switch model := w.options.Model; {
 		case model == "gemini-embedding-001":
 			limit = 1 // it takes one text a call
@@ -390,7 +398,7 @@ func (w *writer) embeddings() string {
 		}
 	}
 	if len(w.request.Inputs) > limit {
-		w.fault("%s embeds at most %d texts a call, not %d", w.options.Model, limit, len(w.request.Inputs))
+		w.fault("%s embeds at most %d texts a call, not %d; set request.batch_size", w.options.Model, limit, len(w.request.Inputs))
 	}
 	if w.vertex {
 		w.raw(`{"instances":[`)

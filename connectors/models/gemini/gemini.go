@@ -150,8 +150,12 @@ func (f *format) name() string {
 }
 
 // URL is where chats go.
-func (f *format) URL() string {
-	shown := *f.method("generateContent")
+func (f *format) URL(task schemas.Task) string {
+	verb := "generateContent"
+	if task == schemas.TaskEmbeddings {
+		verb = embedVerb(f.vertex)
+	}
+	shown := *f.method(verb)
 	shown.RawQuery = ""
 	return shown.String()
 }

@@ -66,7 +66,7 @@ func TestURL(t *testing.T) {
 		"https://aiplatform.googleapis.com/v1/projects/project-1/locations/global/publishers/google/models/m:generateContent":                  vertexNamed(t, "m", "global"),
 		"https://aiplatform.eu.rep.googleapis.com/v1/projects/project-1/locations/eu/publishers/google/models/m:generateContent":               vertexNamed(t, "m", "eu"),
 	} {
-		if got := m.URL(); got != want {
+		if got := m.URL(schemas.TaskChat); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}

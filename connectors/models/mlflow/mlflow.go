@@ -77,7 +77,7 @@ func NewFormat(server Server) wire.Format { //nolint:gocritic // it is kept
 }
 
 // URL is where frames go.
-func (f *format) URL() string {
+func (f *format) URL(schemas.Task) string {
 	shown := *f.server.URL
 	shown.RawQuery = ""
 	return shown.String()

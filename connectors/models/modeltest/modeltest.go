@@ -149,13 +149,24 @@ func check(t *testing.T, p *Provider, s *scenario, recorded Answer) {
 	if err != nil && got.Text != "" {
 		t.Errorf("a row has an answer or an error: got %q beside %v", got.Text, err)
 	}
+	if task := s.request().Task; task != schemas.TaskChat && task != "" {
+		if _, err := model.Format().Encode(s.request(), true); !errors.Is(err, schemas.ErrInvalid) {
+			t.Errorf("what does not come in events is asked for in events: %v", err)
+		}
+	}
+	if url := model.URL(s.request().Task); !s.stream && !strings.HasSuffix(url, p.pathOf(s)) {
+		t.Errorf("the usage table shows %s, and %s is asked", url, p.pathOf(s))
+	}
 	if recorded.Cut { // a proxy may end in good order what the provider did not
 		recorded.Cut = false
 		got, err = ask(t.Context(), p.New(t, p.serve(t, s, recorded), client(t)), s)
 		s.want(t, got, err)
 	}
 	if more := longer(s.request()); more != nil && err == nil { // whose answers are whose cannot be told
-		_, err := model.Invoke(t.Context(), more)
+		got, err := model.Invoke(t.Context(), more)
+		if len(got.Embeddings)+len(got.Predictions) > 0 {
+			t.Error("rows have an answer and an error")
+		}
 		if failure, ok := errors.AsType[*schemas.Error](err); !ok || failure.Class != schemas.Transient || failure.Code != "answer_count" {
 			t.Errorf("two answers to three rows: got %#v", err)
 		}

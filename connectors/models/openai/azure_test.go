@@ -127,7 +127,7 @@ func TestAzureOptions(t *testing.T) {
 	} {
 		m := NewResponses(Options{BaseURL: base, Model: "gpt-5", AzureDeployment: "mine", AzureAPIVersion: version, APIKey: secret})
 		call, err := m.Format().Encode(&schemas.Request{Messages: []schemas.Message{{Role: "user", Content: "a"}}}, false)
-		if err != nil || call.URL.String() != want || !strings.HasPrefix(string(call.Body), `{"model":"mine"`) || m.URL() != strings.SplitN(want, "?", 2)[0] {
+		if err != nil || call.URL.String() != want || !strings.HasPrefix(string(call.Body), `{"model":"mine"`) || m.URL(schemas.TaskChat) != strings.SplitN(want, "?", 2)[0] {
 			t.Errorf("got %s %s %v", call.URL, call.Body, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"math"
 	"net/http"
 	"strings"
 
@@ -210,7 +211,7 @@ func (a *answer) readVectors(data gjson.Result) {
 		}
 		numbers := make([]float32, 0, len(vector.Raw)/8)
 		vector.ForEach(func(_, number gjson.Result) bool {
-			a.ok = number.Type == gjson.Number
+			a.ok = number.Type == gjson.Number && math.Abs(number.Num) <= math.MaxFloat32
 			numbers = append(numbers, float32(number.Num))
 			return a.ok
 		})

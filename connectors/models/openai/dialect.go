@@ -82,11 +82,12 @@ func baseHeader() http.Header {
 }
 
 // URL is where chats go.
-func (f *format) URL() string {
-	if f.dialect.Chat == nil {
+func (f *format) URL(task schemas.Task) string {
+	to, _ := f.target(task)
+	if to == nil {
 		return ""
 	}
-	shown := *f.dialect.Chat
+	shown := *to
 	shown.RawQuery = ""
 	return shown.String()
 }

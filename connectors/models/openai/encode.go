@@ -26,6 +26,9 @@ func (f *format) Encode(request *schemas.Request, stream bool) (*wire.Call, erro
 	if to == nil {
 		return nil, fmt.Errorf("%w: the %s format has no task %s", schemas.ErrInvalid, d.Name, request.Task)
 	}
+	if stream && request.Task == schemas.TaskEmbeddings {
+		return nil, fmt.Errorf("%w: embeddings do not come in events", schemas.ErrInvalid)
+	}
 	body := make([]byte, 0, len(f.prefix)+sizeOf(request)+len(parameters)+len(d.Tail)+2)
 	body = append(body, f.prefix...)
 	switch request.Task {

@@ -212,8 +212,20 @@ func TestURL(t *testing.T) {
 		"http://127.0.0.1:9/v1/":         "http://127.0.0.1:9/v1/chat/completions",
 		"https://x/v1?api-key=" + apiKey: "https://x/v1/chat/completions",
 	} {
-		if got := openai.New(openai.Options{BaseURL: base, Model: "m"}).URL(); got != want {
+		if got := openai.New(openai.Options{BaseURL: base, Model: "m"}).URL(schemas.TaskChat); got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+// TestVectorsOutOfRange: a number that no float32 holds makes no vector.
+func TestVectorsOutOfRange(t *testing.T) {
+	t.Parallel()
+	format := openai.New(openai.Options{Model: "m"}).Format()
+	for vector, ok := range map[string]bool{`[3.4e38]`: true, `[1e300]`: false, `["1"]`: false, `[null]`: false} {
+		var got schemas.Response
+		if err := format.Decode([]byte(`{"data":[{"index":0,"embedding":`+vector+`}]}`), &got); (err == nil) != ok {
+			t.Errorf("%s: got %v %v", vector, got.Embeddings, err)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func NewResponses(options Options) *wire.Model {
 }
 
 // URL is where requests go, without a query.
-func (f *responses) URL() string {
+func (f *responses) URL(schemas.Task) string {
 	shown := *f.url
 	shown.RawQuery = ""
 	return shown.String()

@@ -59,7 +59,8 @@ func Known() []Server {
 			Name: "mistral", BaseURL: "https://api.mistral.ai/v1", KeyVariable: "MISTRAL_API_KEY",
 			Quirks: Quirks{
 				Media: images, NoStreamOptions: true,
-				Rename: map[string]string{"max_completion_tokens": "max_tokens", "seed": "random_seed"},
+				Rename:              map[string]string{"max_completion_tokens": "max_tokens", "seed": "random_seed", "dimensions": "output_dimension"},
+				EmbeddingParameters: slices.Concat(Parameters(Integer, "dimensions"), Parameters(Object, "metadata")),
 				Parameters: pick(with("metadata", "parallel_tool_calls", "prediction", "reasoning_effort"),
 					Parameters(Integer, "random_seed"),
 					Parameters(Bool, "safe_prompt"),

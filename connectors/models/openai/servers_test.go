@@ -31,8 +31,8 @@ func TestKnownServers(t *testing.T) {
 		if err := m.Check(with(object{"temperature": 0.5, "max_tokens": 5})); err != nil {
 			t.Errorf("%s: %v", server.Name, err)
 		}
-		if want := strings.TrimSuffix(server.BaseURL, "/") + "/chat/completions"; m.URL() != want {
-			t.Errorf("got %s, want %s", m.URL(), want)
+		if want := strings.TrimSuffix(server.BaseURL, "/") + "/chat/completions"; m.URL(schemas.TaskChat) != want {
+			t.Errorf("got %s, want %s", m.URL(schemas.TaskChat), want)
 		}
 		err := openai.NewResponses(openai.Options{Server: server.Name, Model: "m"}).Check(question())
 		if (err == nil) != server.Responses {

@@ -31,8 +31,8 @@ type Format interface {
 	// Events reads a streamed answer. It ends well only after the provider's own mark of the end, and with
 	// io.ErrUnexpectedEOF without; else its errors are those of Decode. The events may point into the stream's buffer.
 	Events(body io.Reader) iter.Seq2[*schemas.Event, error]
-	// URL is where requests go, without a query.
-	URL() string
+	// URL is where requests of a task go, without a query.
+	URL(task schemas.Task) string
 }
 
 // Lenient is what a Format is besides whose provider writes what is nearly JSON.
@@ -56,8 +56,8 @@ type Model struct{ options ModelOptions }
 // NewModel returns a model.
 func NewModel(options ModelOptions) *Model { return &Model{options: options} }
 
-// URL is where the questions go, as the usage table shows it.
-func (m *Model) URL() string { return m.options.Format.URL() }
+// URL is where questions of a task go, as the usage table shows it.
+func (m *Model) URL(task schemas.Task) string { return m.options.Format.URL(task) }
 
 // Format is the model's wire format.
 func (m *Model) Format() Format { return m.options.Format }
@@ -159,7 +159,7 @@ func (m *Model) ask(
 		response.Usage = estimate(request, response)
 	}
 	if err != nil {
-		response.Text = "" // a row has an answer or an error
+		response.Text, response.Embeddings, response.Predictions = "", nil, nil // a row has an answer or an error
 	}
 	return response, err
 }
