@@ -554,8 +554,11 @@ func TestPredictions(t *testing.T) {
 			t.Fatal(problems)
 		}
 		o.Question.Task, o.Question.Features, o.Question.Answer, o.Question.Prompt = schemas.TaskPredictions, features, kind, nil
+		o.Limits.TokensPerMinute = 1 // features are no tokens
 	})
-	if _, err := b.run(t.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := b.run(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range b.results() {
