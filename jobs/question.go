@@ -121,7 +121,7 @@ func (j *Job) sign() (faults []Fault) {
 			j.features[i].Name = ""
 		}
 	case known.Inputs != nil:
-		faults = asked.fit(j.File, known.Inputs)
+		faults = append(faults, asked.fit(j.File, known.Inputs)...)
 	}
 	if known.Output != "" && j.question.Answer == nil {
 		kind, problems := answers.ParseValue(&yaml.Node{Kind: yaml.ScalarNode, Value: known.Output})

@@ -187,3 +187,20 @@ func TestCompletions(t *testing.T) {
 	}
 	contains(t, ends(t, exitDone, "table", "head", w.path("out/reviews_mood"), "-n", "1", "-c", "response").stdout, " upon a time")
 }
+
+// TestTwoSignatures: a question that one model takes and the other does not is told, beside what fits neither.
+func TestTwoSignatures(t *testing.T) {
+	t.Parallel()
+	entity := func(name, signature string) string {
+		return `{name: ` + name + `, external_model: {name: m, provider: mlflow-model-serving, signature: ` + signature +
+			`, mlflow_model_serving_config: {model_server_url: "http://127.0.0.1:1"}}}`
+	}
+	w := served(t, entity("e", "MLmodel")+"\n        - "+entity("f", "other")+
+		"\n      traffic_config: {routes: [{served_entity_name: e, traffic_percentage: 50}, {served_entity_name: f, traffic_percentage: 50}]}",
+		"  features: [review_id]\n")
+	if err := os.WriteFile(w.path("other"), []byte(strings.Replace(mlmodel, "double", "float", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contains(t, ends(t, exitUsage, "check", w.job()).stderr,
+		"different signatures: f is not like the first", "the model needs the input `product` (string)")
+}

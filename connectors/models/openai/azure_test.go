@@ -31,6 +31,7 @@ func tokens(t *testing.T, answer http.HandlerFunc) *wire.Tokens {
 			form.Get("client_secret") != clientSecret {
 			t.Errorf("got %s %s %v", r.Method, r.URL.Path, err)
 		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		answer(w, r)
 	}))
 	client := wire.NewClient(wire.ClientOptions{})
@@ -144,6 +145,7 @@ func TestEntraInvoke(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/token") {
+			w.Header().Set("Content-Type", "application/json; charset=utf-8")
 			_, _ = io.WriteString(w, `{"expires_in":3600,"access_token":"the-token"}`)
 			return
 		}

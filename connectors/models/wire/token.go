@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,15 +22,11 @@ const (
 	tokenLife    = 24 * time.Hour   // the longest that is believed
 )
 
-// TokenOptions say how access tokens are got: by a form that is posted (RFC 6749 §4.4), or from a Source.
+// TokenOptions say how access tokens are got.
 type TokenOptions struct {
-	Op  string // what errors begin with
-	URL *url.URL
-	// Grant is the form that asks for a token.
-	Grant func(now time.Time) (url.Values, error)
-	// Source stands for URL and Grant where a library asks, over client. It blocks no longer than ctx. Where it fails, the
-	// error is of what came back to client; before anything was sent it is the source's own: a *schemas.Error, or
-	// Fatal with its first line.
+	Op string // what errors begin with
+	// Source has a library ask, over client. It blocks no longer than ctx. Where it fails, the error is of what came back
+	// to client; before anything was sent it is the source's own: a *schemas.Error, or Fatal with its first line.
 	Source func(ctx context.Context, client *http.Client) (*Granted, error)
 	Secret schemas.Secret // what is asked with; removed from whatever the server says
 	Mend   string         // what to do where the server refuses it
@@ -129,11 +124,7 @@ func (t *Tokens) exchange(ctx context.Context) (*accessToken, error) {
 	now := t.now().Round(0) // without the monotonic reading, which stands still while a machine sleeps
 	ctx, cancel := context.WithTimeoutCause(ctx, tokenTimeout, fmt.Errorf("no access token within %s", tokenTimeout))
 	defer cancel()
-	ask := t.post
-	if t.options.Source != nil {
-		ask = t.source
-	}
-	granted, err := ask(ctx, now)
+	granted, err := t.ask(ctx)
 	if err != nil {
 		return nil, t.failed(ctx, err)
 	}
@@ -149,34 +140,8 @@ func (t *Tokens) exchange(ctx context.Context) (*accessToken, error) {
 	return token, nil
 }
 
-// post asks with a form.
-func (t *Tokens) post(ctx context.Context, now time.Time) (*Granted, error) {
-	form, err := t.options.Grant(now)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := Post(ctx, t.options.Client, &Call{
-		Op: t.options.Op, URL: t.options.URL, Key: t.options.Secret, Problem: tokenProblem, Body: []byte(form.Encode()),
-		Header: http.Header{
-			"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}, "User-Agent": {"inflow"},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	var granted struct {
-		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
-	}
-	if json.Unmarshal(answer.Body, &granted) != nil {
-		return nil, t.malformed()
-	}
-	life := time.Duration(min(granted.ExpiresIn, tokenLife.Seconds()) * float64(time.Second))
-	return &Granted{Token: granted.AccessToken, Ends: now.Add(life)}, nil
-}
-
-// source has a library ask. Of an exchange that failed a library often keeps no more than text, so its client watches.
-func (t *Tokens) source(ctx context.Context, _ time.Time) (*Granted, error) {
+// ask has the source's library ask. Of an exchange that failed a library often keeps no more than text, so its client watches.
+func (t *Tokens) ask(ctx context.Context) (*Granted, error) {
 	var last atomic.Pointer[exchanged] // the library may still be at it when the source has given up
 	client := &http.Client{
 		Transport: roundTripper(func(request *http.Request) (*http.Response, error) {

@@ -36,15 +36,7 @@ func tokenServer(t *testing.T) (at *url.URL, client *Client, asked, status *atom
 	return at, client, asked, status
 }
 
-func TestTokensOfForm(t *testing.T) {
-	t.Parallel()
-	at, client, asked, status := tokenServer(t)
-	walkThroughHours(t, NewTokens(TokenOptions{
-		Op: "test: token", URL: at, Client: client, Grant: func(time.Time) (url.Values, error) { return url.Values{"a": {"b"}}, nil },
-	}), asked, status)
-}
-
-func TestTokensOfSource(t *testing.T) {
+func TestTokens(t *testing.T) {
 	t.Parallel()
 	at, client, asked, status := tokenServer(t)
 	var tokens *Tokens
