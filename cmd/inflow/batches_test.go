@@ -204,3 +204,14 @@ func TestTwoSignatures(t *testing.T) {
 	contains(t, ends(t, exitUsage, "check", w.job()).stderr,
 		"different signatures: f is not like the first", "the model needs the input `product` (string)")
 }
+
+// TestUntypedPredictions: where nobody says what a model gives, the answer is its JSON.
+func TestUntypedPredictions(t *testing.T) {
+	t.Parallel()
+	server := manyAtOnce(t)
+	entity := `{name: e, external_model: {name: m, provider: mlflow-model-serving, mlflow_model_serving_config: {model_server_url: "` + server.URL + `"}}}`
+	w := served(t, entity, "  features: [review_id]\n")
+	ends(t, exitDone, "run", w.job())
+	contains(t, ends(t, exitDone, "table", "show", w.path("out/reviews_mood")).stdout, "response   STRING")
+	contains(t, ends(t, exitDone, "table", "head", w.path("out/reviews_mood"), "-n", "1", "-c", "response").stdout, `{"label":"fine","score":1.5}`)
+}

@@ -44,9 +44,6 @@ var ErrLocked = errors.New("another run holds the ledger")
 var errClosed = errors.New("the ledger is closed")
 
 const (
-	queueLength  = 4096     // appends waiting for the writer; more wait in Begin and Settle
-	groupLimit   = 2048     // appends in one batch, so that one sync never waits for an endless group
-	groupBytes   = 16 << 20 // of their answers, at about the same
 	cacheBytes   = 32 << 20 // Pebble's block cache, in which it also reserves its write buffers
 	memTableSize = 8 << 20  // Pebble's write buffer
 	// walSyncInterval is the least time between two syncs: what arrives meanwhile shares the next one. A sync is a
@@ -81,33 +78,6 @@ type record struct {
 	Answer     *schemas.Answer     `cbor:"2,keyasint,omitempty"`
 	Invocation *schemas.Invocation `cbor:"3,keyasint,omitempty"`
 	Key        []byte              `cbor:"4,keyasint,omitempty"`
-}
-
-// entry is one append. complete is called exactly once, after the sync or the failure, from the writer: it must
-// not block.
-type entry struct {
-	origin   *origin             // of the invocation, where the ledger has it not yet
-	begun    []byte              // invocation id to note as about to be sent
-	note     []byte              // its record
-	unsent   []byte              // invocation id whose note is taken back
-	ended    *schemas.Invocation // that ended
-	ending   []byte              // its record
-	answers  []answer            // that it brought
-	complete func(error)
-}
-
-// size is that of the answers, in bytes.
-func (e *entry) size() (size int) {
-	for _, each := range e.answers {
-		size += len(each.value)
-	}
-	return size
-}
-
-// answer is an answer's key and its record.
-type answer struct {
-	key   *Key
-	value []byte
 }
 
 // Kept is an answer, and the key under which it is found again.
@@ -286,17 +256,6 @@ func (l *Ledger) Settle(ctx context.Context, invocation *schemas.Invocation, kep
 	return l.append(ctx, e)
 }
 
-// appendAndWait returns when the entry is durable. Once it is in the queue it will be written: the wait is
-// short and is not cut off, or the caller could not know which of the two happened.
-func (l *Ledger) appendAndWait(ctx context.Context, e entry) error {
-	durable := make(chan error, 1)
-	e.complete = func(err error) { durable <- err }
-	if err := l.append(ctx, e); err != nil {
-		return err
-	}
-	return <-durable
-}
-
 // encodeAbout writes a record that holds the invocation, and returns its origin where the entry has to carry it.
 func (l *Ledger) encodeAbout(invocation *schemas.Invocation, value *record) ([]byte, *origin, error) {
 	from, err := l.origin(invocation.Origin)
@@ -338,22 +297,6 @@ func (l *Ledger) decode(data []byte) (*record, error) {
 		value.Invocation.Origin = origin
 	}
 	return value, nil
-}
-
-func (l *Ledger) append(ctx context.Context, e entry) error {
-	select {
-	case <-l.stop:
-		return errClosed
-	default:
-	}
-	select {
-	case l.queue <- e:
-		return nil
-	case <-l.stop:
-		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Ended yields the ended invocations with sequence numbers in (after, upTo], in order: the last ones from memory.
@@ -439,101 +382,6 @@ func (l *Ledger) Close() error {
 		}
 	})
 	return err
-}
-
-// write is the one goroutine that appends. It ends after Close, when the queue is empty.
-func (l *Ledger) write() {
-	defer close(l.finished)
-	group := make([]entry, 0, groupLimit)
-	for {
-		group = group[:0]
-		size := 0
-		select {
-		case e := <-l.queue:
-			group, size = append(group, e), e.size()
-		case <-l.stop:
-			select {
-			case e := <-l.queue:
-				group = append(group, e)
-			default:
-				return
-			}
-		}
-	gather:
-		for len(group) < groupLimit && size < groupBytes {
-			select {
-			case e := <-l.queue:
-				group, size = append(group, e), size+e.size()
-			default:
-				break gather
-			}
-		}
-		err := l.commit(group)
-		for i := range group {
-			group[i].complete(err)
-			group[i] = entry{}
-		}
-	}
-}
-
-// commit makes a group durable. After a failed write nothing more is accepted: what Pebble still holds is not
-// known, and an answer that nobody can rely on must not be handed on.
-func (l *Ledger) commit(group []entry) error {
-	if cause := l.failure.Load(); cause != nil {
-		return *cause
-	}
-	batch := l.db.NewBatch()
-	sequence := l.durable.Load()
-	var err error
-	set := func(key, value []byte) {
-		if err == nil {
-			err = batch.Set(key, value, nil)
-		}
-	}
-	for i := range group {
-		e := &group[i]
-		if e.origin != nil {
-			set(originKey(e.origin.id), e.origin.data)
-		}
-		if e.begun != nil {
-			set(intentKey(e.begun), e.note)
-		}
-		if e.unsent != nil && err == nil {
-			err = batch.SingleDelete(intentKey(e.unsent), nil)
-		}
-		if e.ended != nil {
-			sequence++
-			set(usageKey(sequence), e.ending)
-			if err == nil {
-				// A note is written once, so that the pair of them can vanish without a trace.
-				err = batch.SingleDelete(intentKey([]byte(e.ended.InvocationID)), nil)
-			}
-		}
-		for _, each := range e.answers {
-			set(answerKey(each.key), each.value)
-		}
-	}
-	set(sequenceKey(), binary.BigEndian.AppendUint64(nil, uint64(sequence))) //nolint:gosec // never negative
-	if err == nil {
-		err = batch.Commit(pebble.Sync)
-	}
-	if err != nil {
-		err = fmt.Errorf("ledger: write: %w", errors.Join(err, batch.Close()))
-		l.failure.Store(&err)
-		return err
-	}
-	ended := l.durable.Load()
-	for i := range group {
-		if group[i].origin != nil {
-			group[i].origin.durable.Store(true)
-		}
-		if group[i].ended != nil {
-			ended++
-			l.recent.add(ended, group[i].ended)
-		}
-	}
-	l.durable.Store(sequence)
-	return batch.Close()
 }
 
 // identify reads the ledger's name and last sequence number, and gives a new ledger its name.
