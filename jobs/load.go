@@ -44,5 +44,5 @@ func LoadFiles(ctx context.Context, dir, pattern, folder string) (err error) {
 	if to.Equal(from) {
 		return nil
 	}
-	return table.Commit(ctx, from, to)
+	return table.Commit(ctx, from, to, nil)
 }

@@ -42,8 +42,8 @@ func (n *namedSink) Write(ctx context.Context, record arrow.Record) error {
 }
 
 // Commit implements pipeline.Sink.
-func (n *namedSink) Commit(ctx context.Context, from, to schemas.Marks) error {
-	return n.named(n.sink.Commit(ctx, from, to))
+func (n *namedSink) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+	return n.named(n.sink.Commit(ctx, from, to, about))
 }
 
 // Close implements pipeline.Sink.

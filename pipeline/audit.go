@@ -134,7 +134,7 @@ func (a *audit) commit(ctx context.Context) error {
 		if a.written == a.committed {
 			return nil
 		}
-		err := a.options.Usage.Commit(ctx, a.from, schemas.Marks{a.mark: a.written})
+		err := a.options.Usage.Commit(ctx, a.from, schemas.Marks{a.mark: a.written}, nil)
 		if err != nil && (!errors.Is(err, schemas.ErrFenced) || attempt == auditAttempts) {
 			return err
 		}

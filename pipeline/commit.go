@@ -153,7 +153,7 @@ func (w *committer) commit(ctx context.Context) error {
 		return nil
 	}
 	started := time.Now()
-	if err := w.options.Sink.Commit(ctx, w.marks, w.next); err != nil {
+	if err := w.options.Sink.Commit(ctx, w.marks, w.next, nil); err != nil {
 		return err
 	}
 	w.options.Stats.Committed.Add(w.rows)

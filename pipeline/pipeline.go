@@ -31,21 +31,51 @@ type Source interface {
 	// Count returns how many rows there are and how many of them the marks say are done; total is -1 where
 	// it cannot be known without reading everything.
 	Count(ctx context.Context, from schemas.Marks) (total, done int64, err error)
-	// Read yields the rows that follow the marks, in an order that is the same at every reading. It blocks
-	// on I/O and ends with the rows that were there when the source was made, at the first error, or with
-	// ctx's error. The consumer owns each batch.
+	// Read yields the rows that follow the marks, those of one partition in an order that is the same at every
+	// reading. It blocks on I/O and ends with the rows that were there when the source was made, or never where it
+	// follows what comes; at the first error, or with ctx's error. The consumer owns each batch.
 	Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.Batch, error]
 }
 
-// Sink is where rows go. It is used from one goroutine.
+// Shared is a Source whose partitions are shared out among the processes of a group, anew whenever one comes or goes.
+type Shared interface {
+	Source
+	// Assign waits until this process is given its partitions, which may be none. It fails with ctx's error, and where
+	// trying again would not help.
+	Assign(ctx context.Context) (Assignment, error)
+}
+
+// Assignment is what one process reads until the partitions are shared out again.
+type Assignment interface {
+	// Partitions are the marks that are this process's to move.
+	Partitions() []string
+	// Read is that of Source, of these partitions. It ends without an error once they are lost.
+	Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.Batch, error]
+	// Lost is closed when the partitions are to be given to others: what was read is to be committed soon, or left to them.
+	Lost() <-chan struct{}
+	// Committed tells the group how far the sink is, for those who look there. It does not block and does not fail.
+	Committed(marks schemas.Marks)
+	// Release lets the partitions go; the next Assign follows it. It may be called more than once.
+	Release()
+}
+
+// Lagging is a Source that knows how many rows stand behind marks.
+type Lagging interface {
+	// Lag returns them by partition, as the source is now. It blocks on I/O.
+	Lag(ctx context.Context, from schemas.Marks) (map[string]int64, error)
+}
+
+// Sink is where rows go. One goroutine may write the next epoch while another commits the last one.
 type Sink interface {
 	// Marks returns the marks of the last commit, nil where there is none.
 	Marks(ctx context.Context) (schemas.Marks, error)
 	// Write adds rows to the open epoch; nobody sees them yet. It does not keep the record.
 	Write(ctx context.Context, record arrow.Record) error
-	// Commit makes the epoch's rows and the marks visible together, and only if the sink's marks are still
-	// from; else it fails with schemas.ErrFenced. An epoch may have no rows.
-	Commit(ctx context.Context, from, to schemas.Marks) error
+	// Commit makes the rows written before it was called and the marks of to visible together, and only if the sink has
+	// of each of those marks what from has; else it fails with schemas.ErrFenced. Other marks stay what they are. An
+	// epoch may have no rows. about is for the sink's history; it may be nil. After a failure the rows are gone, and
+	// those of the epoch after it as well.
+	Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error
 	// Close discards the open epoch. It may be called at any time, and more than once.
 	Close(ctx context.Context) error
 }

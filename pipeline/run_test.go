@@ -96,7 +96,7 @@ func (s *shelf) Write(_ context.Context, record arrow.Record) error {
 	return nil
 }
 
-func (s *shelf) Commit(_ context.Context, from, to schemas.Marks) error {
+func (s *shelf) Commit(_ context.Context, from, to schemas.Marks, _ *schemas.Epoch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.marks.Equal(from) {

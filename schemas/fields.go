@@ -144,3 +144,13 @@ func (f *fields) attempts(attempts []Attempt) {
 		})
 	}
 }
+
+func (f *fields) rowError(failure *RowError) {
+	f.structure(func(f *fields) {
+		f.text(failure.Code)
+		f.text(failure.Class.String())
+		f.text(failure.Message)
+		f.integer(failure.HTTPStatus, failure.HTTPStatus != 0)
+		f.integer(failure.Attempts, true)
+	})
+}

@@ -34,8 +34,7 @@ func resultColumns(response ResponseType) []arrow.Field {
 	}
 	return []arrow.Field{
 		answer,
-		column(ColumnError, arrow.StructOf(
-			text("code"), text("class"), text("message"), integer("http_status"), integer("attempts"))),
+		errorColumn(),
 		column(ColumnInference, arrow.StructOf(
 			text("request_id"), text("invocation_id"), text("endpoint"), text("destination"), text("model"), text("prompt_version"),
 			bigint("input_tokens"), bigint("output_tokens"),
@@ -77,13 +76,7 @@ func (b *ResultBuilder) Append(answer *Answer, runID string) error {
 	inv := &answer.Invocation
 	if answer.Error != nil {
 		row.null()
-		row.structure(func(f *fields) {
-			f.text(answer.Error.Code)
-			f.text(answer.Error.Class.String())
-			f.text(answer.Error.Message)
-			f.integer(answer.Error.HTTPStatus, answer.Error.HTTPStatus != 0)
-			f.integer(answer.Error.Attempts, true)
-		})
+		row.rowError(answer.Error)
 	} else {
 		if err := b.appendAnswer(row.builder(), answer); err != nil {
 			return err
@@ -121,9 +114,14 @@ func (b *ResultBuilder) appendAnswer(builder array.Builder, answer *Answer) erro
 func (b *ResultBuilder) NewRecord(input arrow.Record) arrow.Record {
 	added := b.record.NewRecord()
 	defer added.Release()
-	names := slices.Concat(input.Schema().Fields(), added.Schema().Fields())
-	columns := slices.Concat(input.Columns(), added.Columns())
-	return array.NewRecord(arrow.NewSchema(names, nil), columns, added.NumRows())
+	return beside(input, added)
+}
+
+// beside puts the columns of two records of as many rows into one.
+func beside(left, right arrow.Record) arrow.Record {
+	names := slices.Concat(left.Schema().Fields(), right.Schema().Fields())
+	columns := slices.Concat(left.Columns(), right.Columns())
+	return array.NewRecord(arrow.NewSchema(names, nil), columns, right.NumRows())
 }
 
 // EncodeVector writes an embedding as an Answer keeps it.

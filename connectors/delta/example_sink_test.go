@@ -55,5 +55,5 @@ func runOnce(ctx context.Context, st store.Store) error {
 	if err := sink.Write(ctx, record); err != nil {
 		return errors.Join(err, sink.Close(ctx))
 	}
-	return sink.Commit(ctx, marks, schemas.Marks{"row": 2})
+	return sink.Commit(ctx, marks, schemas.Marks{"row": 2}, nil)
 }

@@ -157,7 +157,7 @@ func sinkTwice(ctx context.Context, st store.Store) error {
 			return errors.Join(err, s.Close(ctx))
 		}
 		next := schemas.Marks{"m": i + 1}
-		if err := s.Commit(ctx, marks, next); err != nil {
+		if err := s.Commit(ctx, marks, next, nil); err != nil {
 			return err
 		}
 		marks = next

@@ -143,7 +143,7 @@ func (s *Sink) begin(ctx context.Context) error {
 // Commit makes the epoch's rows visible and moves the table's marks from one place to another. Where the table's
 // marks are not from, or another commit moves them first, the error wraps schemas.ErrFenced. After any failure the
 // epoch is gone; Marks tells where the table stands.
-func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks) error {
+func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
 	if s.epoch == nil && from.Equal(to) {
 		return nil
 	}

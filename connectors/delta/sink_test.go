@@ -50,11 +50,11 @@ func TestSinkEpochs(t *testing.T) {
 		write(t, s, 2*i, 2*i+1)
 		write(t, s, 2*i+1, 2*i+2)
 		next := schemas.Marks{"row": 2*i + 2, "version": 7}
-		must(t, s.Commit(t.Context(), marks, next))
+		must(t, s.Commit(t.Context(), marks, next, nil))
 		marks = next
 	}
-	must(t, s.Commit(t.Context(), marks, marks)) // nothing to say
-	must(t, s.Commit(t.Context(), marks, schemas.Marks{"row": 0, "version": 8}))
+	must(t, s.Commit(t.Context(), marks, marks, nil)) // nothing to say
+	must(t, s.Commit(t.Context(), marks, schemas.Marks{"row": 0, "version": 8}, nil))
 	write(t, s, 1000, 1001)
 	must(t, s.Close(t.Context()))
 	must(t, s.Close(t.Context()))
@@ -86,12 +86,12 @@ func TestSinkFences(t *testing.T) {
 			write(t, a, 0, 5)
 			write(t, b, 0, 5)
 			write(t, other, 10, 15)
-			must(t, a.Commit(t.Context(), nil, schemas.Marks{"row": 5}))
+			must(t, a.Commit(t.Context(), nil, schemas.Marks{"row": 5}, nil))
 			before := count(t, st)
-			err := b.Commit(t.Context(), nil, schemas.Marks{"row": 5})
+			err := b.Commit(t.Context(), nil, schemas.Marks{"row": 5}, nil)
 			equal(t, errors.Is(err, schemas.ErrFenced), true)
 			equal(t, count(t, st), before)
-			must(t, other.Commit(t.Context(), nil, schemas.Marks{"row": 5})) // it shares the table, not the marks
+			must(t, other.Commit(t.Context(), nil, schemas.Marks{"row": 5}, nil)) // it shares the table, not the marks
 			equal(t, count(t, st), before+5)
 
 			// The second run sees where things stand and takes over.
@@ -99,9 +99,9 @@ func TestSinkFences(t *testing.T) {
 			must(t, err)
 			equal(t, marks.String(), "row=5")
 			write(t, b, 5, 6)
-			must(t, b.Commit(t.Context(), marks, schemas.Marks{"row": 6}))
+			must(t, b.Commit(t.Context(), marks, schemas.Marks{"row": 6}, nil))
 			write(t, a, 5, 6)
-			err = a.Commit(t.Context(), marks, schemas.Marks{"row": 6})
+			err = a.Commit(t.Context(), marks, schemas.Marks{"row": 6}, nil)
 			equal(t, errors.Is(err, schemas.ErrFenced), true)
 			equal(t, count(t, st), before+6)
 			equal(t, len(listNames(t, st, ".parquet")), len(open(t, st).Files()))
@@ -116,7 +116,7 @@ func TestSinkRefusesOtherMarks(t *testing.T) {
 	s := sink(t, st, "j/")
 	for _, from := range []schemas.Marks{{"row": 1}, nil, {"row": 3}, {"row": 2, "more": 1}} {
 		write(t, s, 0, 1)
-		err := s.Commit(t.Context(), from, schemas.Marks{"row": 2})
+		err := s.Commit(t.Context(), from, schemas.Marks{"row": 2}, nil)
 		if from == nil {
 			must(t, err)
 			continue
@@ -133,9 +133,9 @@ func TestSinkCatchesUp(t *testing.T) {
 	st := local(t)
 	a, b := sink(t, st, "j/"), sink(t, st, "j/")
 	write(t, a, 0, 1)
-	must(t, a.Commit(t.Context(), nil, schemas.Marks{"row": 1}))
+	must(t, a.Commit(t.Context(), nil, schemas.Marks{"row": 1}, nil))
 	write(t, b, 1, 2)
-	must(t, b.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}))
+	must(t, b.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}, nil))
 	equal(t, count(t, st), 2)
 }
 
@@ -168,7 +168,7 @@ func TestSinkColumns(t *testing.T) {
 			record := fromJSON(t, arrow.NewSchema(test.fields, nil), `[{"id":7,"TEXT":null}]`)
 			defer record.Release()
 			must(t, s.Write(t.Context(), record))
-			must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}))
+			must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}, nil))
 			rows, err := rowsOf(t.Context(), open(t, st), ScanOptions{})
 			must(t, err)
 			slices.Sort(rows)
@@ -183,7 +183,7 @@ func TestSinkOutrunByCleanup(t *testing.T) {
 	st := local(t)
 	s := sink(t, st, "p/")
 	write(t, s, 0, 1)
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}, nil))
 	write(t, s, 1, 2)
 	for i := range int64(11) {
 		appendRows(t, st, ids(100+i, 101+i))
@@ -192,9 +192,9 @@ func TestSinkOutrunByCleanup(t *testing.T) {
 		must(t, st.Delete(t.Context(), commitName(version)))
 	}
 	s.base.seen, s.epoch.base.seen = time.Time{}, time.Time{}
-	contains(t, s.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}), "cleaned up past")
+	contains(t, s.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}, nil), "cleaned up past")
 	write(t, s, 1, 2)
-	must(t, s.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}))
+	must(t, s.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}, nil))
 	equal(t, count(t, st), 13)
 	equal(t, open(t, st).Version(), 12)
 }
@@ -207,10 +207,10 @@ func TestSinkOutrunBeforeItsTable(t *testing.T) {
 	write(t, s, 0, 1)
 	cleanedTable(t, st)
 	s.epoch.base.seen = time.Time{}
-	contains(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}), "cleaned up past")
+	contains(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}, nil), "cleaned up past")
 	equal(t, count(t, st), 12)
 	write(t, s, 0, 1)
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}, nil))
 	equal(t, open(t, st).Version(), 12)
 	equal(t, count(t, st), 13)
 }
@@ -232,10 +232,10 @@ func TestSinkMeetsNewColumns(t *testing.T) {
 	st := local(t)
 	s := sink(t, st, "p/")
 	write(t, s, 0, 1)
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"row": 1}, nil))
 	write(t, s, 1, 2)
 	logOf(t, st, 1, []string{sparkCommit, idMetadata})
-	err := s.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2})
+	err := s.Commit(t.Context(), schemas.Marks{"row": 1}, schemas.Marks{"row": 2}, nil)
 	equal(t, changed("metaData")(err), true)
 	record := ids(1, 2)
 	defer record.Release()

@@ -249,7 +249,7 @@ func FuzzFooter(f *testing.F) {
 	sound := func(prefix string, marks schemas.Marks) []byte {
 		st := folder(f)
 		s := sink(st, prefix)
-		must(f, s.Commit(f.Context(), nil, marks))
+		must(f, s.Commit(f.Context(), nil, marks, nil))
 		reader, err := st.Open(f.Context(), partName(1))
 		must(f, err)
 		data := make([]byte, reader.Size())

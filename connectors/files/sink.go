@@ -144,7 +144,7 @@ func (s *Sink) writer(to io.Writer) (*parquet.Writer, error) {
 // Commit makes the rows since the last commit, and to as the marks, durable as one file. Where the marks are
 // not from any more, or another writer took the file's number, it is refused with schemas.ErrFenced. The rows
 // are discarded when it fails.
-func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks) error {
+func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks, _ *schemas.Epoch) error {
 	if s.object == nil && from.Equal(to) {
 		return nil
 	}

@@ -62,13 +62,13 @@ func TestSinkEpochs(t *testing.T) {
 		equal(t, len(written(t, st)), 3*i) // not yet
 		equal(t, marksOf(t, s), marks.String())
 		next := schemas.Marks{"data/ä 1.jsonl": int64(3*i + 3), "b": 7}
-		must(t, s.Commit(t.Context(), marks, next))
+		must(t, s.Commit(t.Context(), marks, next, nil))
 		marks = next
 		equal(t, len(written(t, st)), 3*i+3)
 		equal(t, marksOf(t, sink(st, "job/0/")), marks.String())
 	}
 	before := names(t, st)
-	must(t, s.Commit(t.Context(), marks, marks)) // nothing to say
+	must(t, s.Commit(t.Context(), marks, marks, nil)) // nothing to say
 	equal(t, names(t, st), before)
 	write(t, s, 1000, 1001)
 	must(t, s.Close(t.Context()))
@@ -76,7 +76,7 @@ func TestSinkEpochs(t *testing.T) {
 	equal(t, names(t, st), before)
 
 	empty := schemas.Marks{"data/ä 1.jsonl": 99, "b": 7} // all rows were filtered out
-	must(t, s.Commit(t.Context(), marks, empty))
+	must(t, s.Commit(t.Context(), marks, empty, nil))
 	equal(t, marksOf(t, sink(st, "job/0/")), empty.String())
 	rows := written(t, st)
 	equal(t, len(rows), 36)
@@ -90,12 +90,12 @@ func TestSinkPrefixes(t *testing.T) {
 	st := folder(t)
 	a, b := sink(st, "a/0/"), sink(st, "b/0/")
 	write(t, a, 0, 1)
-	must(t, a.Commit(t.Context(), nil, schemas.Marks{"x": 1}))
+	must(t, a.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil))
 	write(t, b, 1, 2)
-	must(t, b.Commit(t.Context(), nil, schemas.Marks{"x": 5, "y": 6}))
+	must(t, b.Commit(t.Context(), nil, schemas.Marks{"x": 5, "y": 6}, nil))
 	write(t, a, 2, 3)
-	must(t, a.Commit(t.Context(), schemas.Marks{"x": 1}, schemas.Marks{"x": 2}))
-	must(t, b.Commit(t.Context(), schemas.Marks{"x": 5, "y": 6}, schemas.Marks{"x": 6})) // y is dropped
+	must(t, a.Commit(t.Context(), schemas.Marks{"x": 1}, schemas.Marks{"x": 2}, nil))
+	must(t, b.Commit(t.Context(), schemas.Marks{"x": 5, "y": 6}, schemas.Marks{"x": 6}, nil)) // y is dropped
 	equal(t, marksOf(t, a), "x=2")
 	equal(t, marksOf(t, b), "x=6")
 	equal(t, marksOf(t, sink(st, "c/0/")), "the start")
@@ -124,8 +124,8 @@ func TestSinkFences(t *testing.T) {
 				write(t, loser, 10, 12)
 			}
 			write(t, winner, 0, 1)
-			must(t, winner.Commit(t.Context(), nil, one))
-			err := loser.Commit(t.Context(), nil, schemas.Marks{"x": 2})
+			must(t, winner.Commit(t.Context(), nil, one, nil))
+			err := loser.Commit(t.Context(), nil, schemas.Marks{"x": 2}, nil)
 			contains(t, err, c.says)
 			if !errors.Is(err, schemas.ErrFenced) {
 				t.Fatalf("%v is not schemas.ErrFenced", err)
@@ -134,11 +134,11 @@ func TestSinkFences(t *testing.T) {
 			from, err := loser.Marks(t.Context())
 			must(t, err)
 			write(t, loser, 10, 12)
-			must(t, loser.Commit(t.Context(), from, schemas.Marks{"x": 2}))
+			must(t, loser.Commit(t.Context(), from, schemas.Marks{"x": 2}, nil))
 			equal(t, len(written(t, st)), 3)
 			// A zombie that comes back with old marks is refused too.
 			write(t, winner, 20, 21)
-			if err := winner.Commit(t.Context(), nil, schemas.Marks{"x": 9}); !errors.Is(err, schemas.ErrFenced) {
+			if err := winner.Commit(t.Context(), nil, schemas.Marks{"x": 9}, nil); !errors.Is(err, schemas.ErrFenced) {
 				t.Fatalf("a zombie got %v", err)
 			}
 			equal(t, len(written(t, st)), 3)
@@ -172,9 +172,9 @@ func TestSinkFencesAtTheLastMoment(t *testing.T) {
 	st := folder(t)
 	winner := sink(st, "job/0/")
 	write(t, winner, 0, 1)
-	loser := sink(&late{st, func() { must(t, winner.Commit(t.Context(), nil, schemas.Marks{"x": 1})) }}, "job/0/")
+	loser := sink(&late{st, func() { must(t, winner.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil)) }}, "job/0/")
 	write(t, loser, 10, 12)
-	err := loser.Commit(t.Context(), nil, schemas.Marks{"x": 2})
+	err := loser.Commit(t.Context(), nil, schemas.Marks{"x": 2}, nil)
 	contains(t, err, "part-00000000000000000001.parquet", "another run was faster")
 	if !errors.Is(err, schemas.ErrFenced) {
 		t.Fatalf("%v is not schemas.ErrFenced", err)
@@ -190,7 +190,7 @@ func TestSinkResumesAfterACrash(t *testing.T) {
 	st := store.NewLocal(dir)
 	s := sink(st, "job/0/")
 	write(t, s, 0, 2)
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 2}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 2}, nil))
 	killed := sink(st, "job/0/")
 	write(t, killed, 2, 4)
 	defer func() { must(t, killed.Close(t.Context())) }() // long after
@@ -208,7 +208,7 @@ func TestSinkResumesAfterACrash(t *testing.T) {
 	must(t, next.Check(t.Context()))
 	equal(t, marksOf(t, next), "x=2")
 	write(t, next, 2, 3)
-	must(t, next.Commit(t.Context(), schemas.Marks{"x": 2}, schemas.Marks{"x": 3}))
+	must(t, next.Commit(t.Context(), schemas.Marks{"x": 2}, schemas.Marks{"x": 3}, nil))
 	parts := read(t, open(t, st, SourceOptions{Patterns: []string{"part-" + strings.Repeat("[0-9]", 20) + ".parquet"}}), nil)
 	equal(t, len(parts), 3)
 }
@@ -220,7 +220,7 @@ func TestSinkChecks(t *testing.T) {
 	must(t, sink(st, "job/0/").Check(t.Context()))
 	s := sink(st, "job/0/")
 	write(t, s, 0, 1)
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil))
 	must(t, s.Check(t.Context()))
 	entries, err := os.ReadDir(dir)
 	must(t, err)
@@ -232,7 +232,7 @@ func TestSinkChecks(t *testing.T) {
 	record := record(t, memory.DefaultAllocator, other.options.Schema, `{"more": true, "id": "x"}`)
 	defer record.Release()
 	_, marksErr := other.Marks(t.Context())
-	for _, err := range []error{other.Check(t.Context()), other.Write(t.Context(), record), other.Commit(t.Context(), nil, schemas.Marks{"x": 1}), marksErr} {
+	for _, err := range []error{other.Check(t.Context()), other.Write(t.Context(), record), other.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil), marksErr} {
 		contains(t, err, "the rows differ from those of part-00000000000000000001.parquet, write them to a new folder",
 			`column "id" is int64 in the folder and would be utf8`, `column "text" of the folder is not written`, `column "more" is not in the folder`)
 		if !errors.Is(err, schemas.ErrInvalid) {
@@ -268,7 +268,7 @@ func TestSinkRefusesBrokenMarks(t *testing.T) {
 		_, err = s.Marks(t.Context())
 		contains(t, err, `part-00000000000000000001.parquet: mark "x" is no count of rows`)
 		write(t, s, 0, 1)
-		contains(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}), "no count of rows")
+		contains(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil), "no count of rows")
 		equal(t, marksOf(t, sink(st, "other/0/")), "the start") // another job's marks are not ours to judge
 	}
 }
@@ -282,11 +282,11 @@ func TestSinkBoundsMarks(t *testing.T) {
 	for i := range maxMarksBytes >> 16 {
 		many[fmt.Sprintf("%s%d", strings.Repeat("x", 1<<16), i)] = 1
 	}
-	contains(t, s.Commit(t.Context(), nil, many), "the marks take", "begin a new folder under a new job name")
+	contains(t, s.Commit(t.Context(), nil, many, nil), "the marks take", "begin a new folder under a new job name")
 	equal(t, names(t, st), "")
 	delete(many, strings.Repeat("x", 1<<16)+"0")
 	delete(many, strings.Repeat("x", 1<<16)+"1")
-	must(t, s.Commit(t.Context(), nil, many))
+	must(t, s.Commit(t.Context(), nil, many, nil))
 	got, err := s.Marks(t.Context())
 	must(t, err)
 	equal(t, got.Equal(many), true)
@@ -305,7 +305,7 @@ func TestSinkHidesStatistics(t *testing.T) {
 	rows := record(t, memory.DefaultAllocator, schema, `{"id": "open-1", "answer": "secret-1", "parts": {"text": "secret-2"}}`)
 	defer rows.Release()
 	must(t, s.Write(t.Context(), rows))
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil))
 	reader, err := st.Open(t.Context(), partName(1))
 	must(t, err)
 	defer func() { must(t, reader.Close()) }()
@@ -351,7 +351,7 @@ func TestSinkKeepsNoReference(t *testing.T) {
 		rows.Release()
 		mem.AssertSize(t, 0)
 	}
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil))
 	rows := written(t, st)
 	equal(t, len(rows), 6)
 	equal(t, rows[4], `part-00000000000000000001.parquet 4 {"id":1,"text":"one"}`)
@@ -373,13 +373,13 @@ func TestSinkRecoversFromAFailedWrite(t *testing.T) {
 	must(t, err)
 	equal(t, len(entries), 0) // no hidden file either
 	write(t, s, 5, 6)
-	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}))
+	must(t, s.Commit(t.Context(), nil, schemas.Marks{"x": 1}, nil))
 	equal(t, len(written(t, st)), 1)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	write(t, s, 6, 7)
 	cancel()
-	if err := s.Commit(ctx, schemas.Marks{"x": 1}, schemas.Marks{"x": 2}); !errors.Is(err, context.Canceled) {
+	if err := s.Commit(ctx, schemas.Marks{"x": 1}, schemas.Marks{"x": 2}, nil); !errors.Is(err, context.Canceled) {
 		t.Fatalf("a commit under an ended context: %v", err)
 	}
 	equal(t, len(written(t, st)), 1)
@@ -409,7 +409,7 @@ func twoEpochs(t *testing.T, st store.Store) (err error) {
 			}
 		}
 		to := schemas.Marks{"row": int64(5*i + 5)}
-		if err := s.Commit(ctx, from, to); err != nil {
+		if err := s.Commit(ctx, from, to, nil); err != nil {
 			return err
 		}
 		from = to
@@ -462,7 +462,7 @@ func TestSinkFailsAtEveryOperation(t *testing.T) {
 				}
 				// The next run goes on.
 				write(t, next, 100, 101)
-				must(t, next.Commit(t.Context(), from, schemas.Marks{"row": 100}))
+				must(t, next.Commit(t.Context(), from, schemas.Marks{"row": 100}, nil))
 				equal(t, len(written(t, inner)), len(rows)+1)
 				if !faulty.Failed() {
 					must(t, err)

@@ -275,7 +275,7 @@ func TestEveryTypeComesBack(t *testing.T) {
 	st := folder(t)
 	sink := NewSink(SinkOptions{Store: st, Schema: schema})
 	must(t, sink.Write(t.Context(), full))
-	must(t, sink.Commit(t.Context(), nil, schemas.Marks{"x": 3}))
+	must(t, sink.Commit(t.Context(), nil, schemas.Marks{"x": 3}, nil))
 
 	s := open(t, st, SourceOptions{BatchRows: 2})
 	equal(t, columns(s.Schema()), columns(schema))
