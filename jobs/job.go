@@ -343,7 +343,7 @@ func (j *Job) Run(ctx context.Context, stats *pipeline.Stats) (err error) {
 	return pipeline.Run(ctx, pipeline.Options{
 		Job: j.File.Job, RunID: j.RunID, Requester: j.Principal, SourceName: j.sourceName,
 		Source: j.source, Sink: j.sink, Usage: usage, Ledger: record,
-		Question: j.question, Limits: j.limits, Prices: j.prices,
+		Question: j.question, Limiter: limits.New(j.limits), Prices: j.prices,
 		FailAbove: j.File.OnError.FailAbove,
 		EpochRows: int64(j.File.Commit.Rows), EpochBytes: epochBytes, EpochAge: j.File.Commit.Interval,
 		Window: minWindow, Drain: Drain,

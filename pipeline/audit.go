@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -16,8 +15,6 @@ const (
 	// auditStep is the number of ended calls that are worth a look before a commit: a record of few rows costs as
 	// much as one of many.
 	auditStep = 2048
-	// auditAttempts bounds how often a commit of usage is tried beside those of other runs.
-	auditAttempts = 10
 )
 
 // audit copies ended invocations from the ledger into the usage table, each exactly once: the mark names the
@@ -124,31 +121,21 @@ func (a *audit) writeBuilt(ctx context.Context) error {
 	return a.options.Usage.Write(ctx, record)
 }
 
-// commit makes the open epoch visible. Runs with other ledgers may write the same usage table under the same job:
-// their commits move other marks, and this one is then made again behind theirs.
+// commit makes the open epoch visible. Runs with other ledgers may write the same usage table under the same job: their
+// commits move other marks.
 func (a *audit) commit(ctx context.Context) error {
-	for attempt := 1; ; attempt++ {
-		if err := a.write(ctx); err != nil {
-			return err
-		}
-		if a.written == a.committed {
-			return nil
-		}
-		err := a.options.Usage.Commit(ctx, a.from, schemas.Marks{a.mark: a.written}, nil)
-		if err != nil && (!errors.Is(err, schemas.ErrFenced) || attempt == auditAttempts) {
-			return err
-		}
-		done := a.written
-		if err := a.look(ctx); err != nil { // also after a commit: the marks are other runs' as well
-			return err
-		}
-		if err == nil {
-			if a.committed != done {
-				return fmt.Errorf("the usage table is at %d of ledger %s after a commit of %d", a.committed, a.mark, done)
-			}
-			return a.options.Ledger.Forget(done)
-		}
+	if err := a.write(ctx); err != nil {
+		return err
 	}
+	if a.written == a.committed {
+		return nil
+	}
+	to := schemas.Marks{a.mark: a.written}
+	if err := a.options.Usage.Commit(ctx, a.from, to, nil); err != nil {
+		return err
+	}
+	a.from, a.committed = merged(a.from, to), a.written
+	return a.options.Ledger.Forget(a.committed)
 }
 
 // look finds out where the usage table stands. Whatever the open epoch held has to be written again.

@@ -202,7 +202,7 @@ func TestBatchesByTokens(t *testing.T) {
 		return fmt.Sprintf("%039d", row) // ten tokens
 	}
 	model := newCrowd(b, 10)
-	b.also(func(o *pipeline.Options) { o.Question.BatchTokens, o.Window, o.Limits.Concurrency = 40, 200, 1 })
+	b.also(func(o *pipeline.Options) { o.Question.BatchTokens, o.Window, o.Limiter = 40, 200, concurrent(1) })
 	if _, err := b.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +310,7 @@ func TestHalvesGoSideBySide(t *testing.T) {
 				b.source.text = func(row int) string { return fmt.Sprintf("%s %d", text, row) }
 				model := newCrowd(b, 64)
 				model.wait = func() time.Duration { return time.Second }
-				b.also(func(o *pipeline.Options) { o.Limits.Concurrency, o.Question.BatchTokens, o.Window = 64, 0, 100 })
+				b.also(func(o *pipeline.Options) { o.Limiter, o.Question.BatchTokens, o.Window = concurrent(64), 0, 100 })
 				if name == "long" {
 					b.also(func(o *pipeline.Options) { o.Question.BatchTokens = 1 })
 				}
@@ -489,7 +489,7 @@ func TestBatchesOnceUnderInterrupts(t *testing.T) {
 					return time.Duration(random.IntN(300)) * time.Millisecond
 				}
 				b.also(func(o *pipeline.Options) {
-					o.Question.Reuse, o.Limits.Concurrency, o.Window = reuse, 1+int(seed%8), 1
+					o.Question.Reuse, o.Limiter, o.Window = reuse, concurrent(1+int(seed%8)), 1
 					o.Question.BatchTokens = int64(seed % 5 * 10)
 					o.Drain = time.Minute
 				})
@@ -554,7 +554,7 @@ func TestPredictions(t *testing.T) {
 			t.Fatal(problems)
 		}
 		o.Question.Task, o.Question.Features, o.Question.Answer, o.Question.Prompt = schemas.TaskPredictions, features, kind, nil
-		o.Limits.TokensPerMinute = 1 // features are no tokens
+		o.Limiter = limits.New(limits.Options{Concurrency: 8, TokensPerMinute: 1}) // features are no tokens
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

@@ -71,12 +71,15 @@ type Sink interface {
 	Marks(ctx context.Context) (schemas.Marks, error)
 	// Write adds rows to the open epoch; nobody sees them yet. It does not keep the record.
 	Write(ctx context.Context, record arrow.Record) error
-	// Commit makes the rows written before it was called and the marks of to visible together, and only if the sink has
-	// of each of those marks what from has; else it fails with schemas.ErrFenced. Other marks stay what they are. An
-	// epoch may have no rows. about is for the sink's history; it may be nil. After a failure the rows are gone, and
-	// those of the epoch after it as well.
+	// Seal ends the open epoch: what is written from now on is of the next one. It does no I/O.
+	Seal()
+	// Commit makes the rows of the sealed epoch, or else of the open one, and the marks of to visible together, and only
+	// if the sink has of each of those marks what from has; else it fails with schemas.ErrFenced. Other marks stay what
+	// they are. An epoch may have no rows. about is for the sink's history; it may be nil. After a failure the epoch is
+	// gone, and what was written since is to be discarded by Close.
 	Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error
-	// Close discards the open epoch. It may be called at any time, and more than once.
+	// Close discards what is not committed. It may be called at any time but during a Commit, and more than once; the
+	// sink can be used again.
 	Close(ctx context.Context) error
 }
 
@@ -120,10 +123,16 @@ type Question struct {
 	// BatchSize is how many rows one request may have, BatchTokens about how many tokens, 0: any number.
 	BatchSize   int
 	BatchTokens int64
-	Parameters  map[string]any
-	Reuse       Reuse
-	Timeout     time.Duration // of one attempt
-	Retries     int           // attempts after the first that are not answers to throttling
+	// BatchWait is how long a request waits for more rows, from its first one; 0: until the source has no more at hand.
+	BatchWait time.Duration
+	// OrderBy are the columns of which rows with the same values are asked one after another, by EventTime, a column or
+	// -1, and by their place in the source; nil: side by side. BatchSize is 1 then.
+	OrderBy    []int
+	EventTime  int
+	Parameters map[string]any
+	Reuse      Reuse
+	Timeout    time.Duration // of one attempt
+	Retries    int           // attempts after the first that are not answers to throttling
 }
 
 // ResponseType is what the response column of the results holds; nil: text.
@@ -148,15 +157,23 @@ type Options struct {
 	Source Source
 	Sink   Sink
 	Usage  Sink // nil: no usage table
-	Ledger *ledger.Ledger
+	// DeadLetters takes the rows without an answer, as they arrived; nil, and for sources that keep no Raw: they are in
+	// the results, with their error.
+	DeadLetters Sink
+	Ledger      *ledger.Ledger
 
 	Question Question
-	Limits   limits.Options
+	Limiter  *limits.Limiter
 	Prices   *prices.Book
 
-	// FailAbove is the share of rows with an error, 0 to 1, above which the run stops.
+	// Follow says that the source has no end. Member names this process among those that share it.
+	Follow bool
+	Member string
+	// FailAbove is the share of rows with an error, 0 to 1, above which the run stops: of all rows, or, where there is no
+	// end to them, of the last ones.
 	FailAbove float64
-	// EpochRows and EpochAge bound what one commit holds; EpochBytes bounds it by Arrow size.
+	// EpochRows and EpochAge bound what one commit holds; EpochBytes bounds it by Arrow size. EpochAge 0 follows from how
+	// long commits take.
 	EpochRows  int64
 	EpochBytes int64
 	EpochAge   time.Duration
@@ -168,4 +185,6 @@ type Options struct {
 	Memory memory.Allocator
 	Logger *slog.Logger
 	Stats  *Stats // may be read by others while the run goes on
+	// Committed is called after every commit, with what the sink's history has of it; nil: nobody is. It does not block.
+	Committed func(about *schemas.Epoch, took time.Duration)
 }

@@ -25,7 +25,17 @@ type row struct {
 	i     int
 }
 
-func (r row) offset() int64 { return r.batch.Offset + int64(r.batch.row(r.i)) }
+func (r row) offset() int64 { return r.batch.Place(r.batch.row(r.i)) }
+
+// texts are a row's values in some columns.
+func texts(at row, columns []int) []string {
+	index := at.batch.row(at.i)
+	out := make([]string, 0, len(columns))
+	for _, column := range columns {
+		out = append(out, strings.ToValidUTF8(schemas.Text(at.batch.Record.Column(column), index), "\uFFFD"))
+	}
+	return out
+}
 
 // item is a row and what it asks, until it has its answer.
 type item struct {
@@ -213,11 +223,7 @@ func (a *asker) render(rows []row) []*item {
 func (a *asker) item(at row) (*item, error) {
 	asked := &a.options.Question
 	out := &item{row: at}
-	record, index := at.batch.Record, at.batch.row(at.i)
-	keys := make([]string, 0, len(asked.Key))
-	for _, column := range asked.Key {
-		keys = append(keys, strings.ToValidUTF8(schemas.Text(record.Column(column), index), "\uFFFD"))
-	}
+	keys := texts(at, asked.Key)
 	if len(keys) == 1 {
 		out.rowKey = keys[0]
 	} else if len(keys) > 1 {

@@ -63,9 +63,9 @@ type asker struct {
 	// no more, for each has its prompts and a goroutine.
 	line *semaphore.Weighted
 
-	rows     *sync.WaitGroup // rows under way
-	fail     func(error)     // ends the run
-	finished func()          // called after every finished row; it does not block
+	rows     *sync.WaitGroup            // rows under way
+	fail     func(error)                // ends the run
+	finished func(row, *schemas.Answer) // called after every finished row; it does not block
 }
 
 func newAsker(options *Options, c *chain) (*asker, error) {
@@ -94,7 +94,7 @@ func newAsker(options *Options, c *chain) (*asker, error) {
 	return &asker{
 		options: options, chain: c, digest: sha256.Sum256(shared), format: format, flights: make(map[ledger.Key]chan struct{}),
 		reused: make(map[*schemas.Origin]*schemas.Origin),
-		line:   semaphore.NewWeighted(min(max(minLine, int64(options.Limits.Concurrency)), maxLine)),
+		line:   semaphore.NewWeighted(min(max(minLine, int64(options.Limiter.Concurrency())), maxLine)),
 	}, nil
 }
 
@@ -311,8 +311,8 @@ func (a *asker) settle(ctx context.Context, invocation *schemas.Invocation, item
 
 func (a *asker) finish(at row, answer *schemas.Answer) {
 	a.chain.stats.finish(answer)
+	a.finished(at, answer) // before the batch may be done, and its columns gone
 	at.batch.finish(at.i, answer)
-	a.finished()
 }
 
 // takeOff reports whether a row is the first of its kind on its way; else it returns what is closed when that one

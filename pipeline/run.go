@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/inflowhq/inflow/pipeline/ledger"
 	"github.com/inflowhq/inflow/pipeline/limits"
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -21,10 +23,6 @@ var (
 )
 
 const (
-	// minSample is the number of rows before the share of failed ones means anything.
-	minSample = 100
-	// minCalls is the number of requests, where each has many rows.
-	minCalls = 10
 	// windowBytes bounds what is held in flight, in bytes: the Arrow buffers of the input, and room for answers.
 	windowBytes = 256 << 20
 	// bytesPerToken is about what a token of text takes.
@@ -40,16 +38,166 @@ const (
 // Run takes every row that follows the sink's marks through the chain and commits it. Cancelling ctx asks it
 // to stop: it reads no more, gives calls on the wire Options.Drain to finish, commits what is complete and
 // returns ErrInterrupted. It closes neither the ledger nor the sinks.
+//
+// Where the source is Shared it reads one assignment after another, each from where the sink stands then. A commit that
+// another process was faster with ends an assignment there, and not the run.
 func Run(ctx context.Context, options Options) error {
 	r, err := newRun(&options)
 	if err != nil {
 		return err
 	}
-	from, err := options.Sink.Marks(ctx)
-	if err != nil {
-		return err
+	// admit ends when nothing new may be read or sent; work ends when calls on the wire are cut off. Both
+	// outlive their caller's patience only as far as Drain and settlement need it.
+	admit, stop := context.WithCancelCause(ctx)
+	work, cut := r.draining(ctx, admit)
+	defer cut()
+	defer stop(nil)
+	var helpers sync.WaitGroup
+	stopAudit := r.audit.start(work, &helpers, stop)
+	stopWatch := r.watchLag(admit, &helpers)
+	cause := r.passes(admit, work)
+	stop(errFinished)
+	stopWatch()
+	stopAudit()
+	helpers.Wait()
+
+	settle, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer done()
+	settled := r.audit.flush(settle)
+	if failure := context.Cause(admit); failure != errFinished { //nolint:errorlint // it is never wrapped
+		cause = failure // an interrupt, or the audit's
 	}
-	return r.run(ctx, from)
+	switch {
+	case cause == nil:
+		return settled
+	case ctx.Err() != nil && errors.Is(cause, context.Cause(ctx)):
+		cause = ErrInterrupted
+	}
+	if settled != nil && !errors.Is(settled, cause) {
+		r.options.Logger.ErrorContext(settle, "what was finished could not be written", "error", settled)
+	}
+	return cause
+}
+
+// draining returns the context of calls on the wire: it ends Options.Drain after admit.
+func (r *run) draining(ctx, admit context.Context) (work context.Context, cut context.CancelFunc) {
+	work, cut = context.WithCancel(context.WithoutCancel(ctx))
+	context.AfterFunc(admit, func() {
+		timer := time.AfterFunc(r.options.Drain, cut)
+		context.AfterFunc(work, func() { timer.Stop() })
+	})
+	return work, cut
+}
+
+// passes reads the source to its end: in one go, or an assignment at a time.
+func (r *run) passes(admit, work context.Context) error {
+	shared, ok := r.options.Source.(Shared)
+	if !ok {
+		from, err := r.look(admit, nil)
+		if err != nil {
+			return err
+		}
+		return r.pass(admit, r.options.Source, from)
+	}
+	for fenced := 0; ; {
+		assignment, err := shared.Assign(admit)
+		if err != nil {
+			return err
+		}
+		err = r.share(admit, assignment)
+		assignment.Release()
+		switch {
+		case admit.Err() != nil:
+			return err
+		case errors.Is(err, schemas.ErrFenced):
+			// Another process has committed some of these rows: it still held them, or has been given them since.
+			fenced++
+			r.options.Logger.WarnContext(work, "another process was faster: going on from where it stands", "error", err)
+			if err := limits.Wait(admit, backoff(fenced)); err != nil {
+				return err
+			}
+		case err != nil && !errors.Is(err, errLost):
+			return err
+		default:
+			fenced = 0
+		}
+	}
+}
+
+// share reads one assignment until it is lost.
+func (r *run) share(admit context.Context, assignment Assignment) error {
+	here, lose := context.WithCancelCause(admit)
+	defer lose(nil)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-assignment.Lost():
+			lose(errLost)
+		case <-here.Done():
+		}
+	}()
+	defer func() { <-watched }()
+	defer lose(nil)
+	r.assignment = assignment
+	defer func() { r.assignment = nil }()
+	from, err := r.look(here, assignment.Partitions())
+	if err != nil {
+		return errors.Join(err, context.Cause(here))
+	}
+	return r.pass(here, assignment, from)
+}
+
+// position is where the sinks stand.
+type position struct{ results, letters schemas.Marks }
+
+// look asks the sinks where they stand. Where only some partitions are this process's, the marks of the others are left
+// out: they are others' to move.
+func (r *run) look(ctx context.Context, assigned []string) (from position, err error) {
+	if from.results, err = r.options.Sink.Marks(ctx); err == nil && r.options.DeadLetters != nil {
+		from.letters, err = r.options.DeadLetters.Marks(ctx)
+	}
+	if assigned != nil {
+		mine := make(schemas.Marks, len(assigned))
+		for _, name := range assigned {
+			if mark, ok := from.results[name]; ok {
+				mine[name] = mark
+			}
+		}
+		from.results = mine
+	}
+	r.options.Stats.look(from.results, assigned)
+	return from, err
+}
+
+// lagInterval is how often a source is asked how many rows stand behind the marks.
+const lagInterval = 10 * time.Second
+
+// watchLag asks the source now and then how many rows stand behind the marks, until the returned function is called. That
+// it cannot tell ends nothing.
+func (r *run) watchLag(ctx context.Context, owner *sync.WaitGroup) (stop func()) {
+	source, ok := r.options.Source.(Lagging)
+	if !ok || !r.options.Follow {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	owner.Go(func() {
+		for limits.Wait(ctx, lagInterval) == nil {
+			at := r.options.Stats.Progress()
+			if at.Assignments == 0 || at.Assigned != nil && len(at.Marks) == 0 {
+				continue
+			}
+			rows, err := source.Lag(ctx, at.Marks)
+			if err != nil {
+				if ctx.Err() == nil {
+					r.options.Logger.DebugContext(ctx, "the lag is not known", "error", err)
+				}
+				continue
+			}
+			r.options.Stats.lag(rows)
+		}
+	})
+	return cancel
 }
 
 type run struct {
@@ -58,16 +206,24 @@ type run struct {
 	window  *semaphore.Weighted // rows
 	bytes   *semaphore.Weighted
 	rows    sync.WaitGroup // rows being asked
-	stop    context.CancelCauseFunc
 	audit   *audit
+	verdict verdict
+	paced   pace
+	place   int64 // of the next row, counting those of the run
+
+	// Of the pass that is under way.
+	stop       context.CancelCauseFunc
+	assignment Assignment // nil: the source is not shared
+	order      *order     // nil: rows of one key need not wait for each other
+	follow     func(row)  // sends the next row of a key on its way
 }
 
 func newRun(options *Options) (*run, error) {
 	q := &options.Question
 	q.BatchSize = max(q.BatchSize, 1)
-	options.Window = max(options.Window, 4*int64(options.Limits.Concurrency)*int64(q.BatchSize))
+	options.Window = max(options.Window, 4*int64(options.Limiter.Concurrency())*int64(q.BatchSize))
 	c := &chain{
-		endpoint: &q.Endpoint, models: q.Models, limiter: limits.New(options.Limits), ledger: options.Ledger,
+		endpoint: &q.Endpoint, models: q.Models, limiter: options.Limiter, ledger: options.Ledger,
 		prices: options.Prices, stats: options.Stats, logger: options.Logger, timeout: q.Timeout, retries: q.Retries, output: q.OutputTokens(),
 		files: q.Files, media: semaphore.NewWeighted(mediaBytes),
 	}
@@ -83,7 +239,9 @@ func newRun(options *Options) (*run, error) {
 		window: semaphore.NewWeighted(options.Window), bytes: semaphore.NewWeighted(windowBytes),
 		audit: newAudit(options),
 	}
-	a.rows, a.fail, a.finished = &r.rows, func(err error) { r.stop(err) }, r.judge
+	a.rows, a.fail, a.finished = &r.rows, func(err error) { r.stop(err) }, r.finished
+	r.verdict.above, r.paced.fixed = options.FailAbove, options.EpochAge
+	r.verdict.sample, r.verdict.moving = max(minSample, minCalls*int64(q.BatchSize)), options.Follow
 	return r, nil
 }
 
@@ -134,105 +292,115 @@ func (q *Question) answerBytes() int64 {
 	return answerSize + q.OutputTokens()*bytesPerToken
 }
 
-func (r *run) run(ctx context.Context, from schemas.Marks) error {
-	// admit ends when nothing new may be read or sent; work ends when calls on the wire are cut off. Both
-	// outlive their caller's patience only as far as Drain and settlement need it.
-	admit, stop := context.WithCancelCause(ctx)
-	work, cut := context.WithCancel(context.WithoutCancel(ctx))
+// reader is what a pass reads: a source, or what of it was assigned.
+type reader interface {
+	Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.Batch, error]
+}
+
+// pass takes the rows of a reader through the chain until it ends, admit ends, or something fails. It returns after its
+// last goroutine.
+func (r *run) pass(admit context.Context, from reader, at position) error {
+	admit, stop := context.WithCancelCause(admit)
+	work, cut := r.draining(admit, admit)
 	r.stop = stop
+	if columns := r.options.Question.OrderBy; columns != nil {
+		r.order = &order{
+			key:  func(at row) string { return jsonList(texts(at, columns)) },
+			time: r.options.Question.EventTime, busy: make(map[string]*line),
+		}
+		r.follow = func(next row) {
+			r.rows.Go(func() {
+				if r.asker.line.Acquire(admit, 1) != nil {
+					return
+				}
+				if err := r.asker.ask(admit, work, []row{next}); err != nil {
+					stop(err)
+				}
+			})
+		}
+	}
+	r.asker.flights = make(map[ledger.Key]chan struct{}) // those of rows that were given up never land
 	defer cut()
 	defer stop(nil)
-	drain := context.AfterFunc(admit, func() {
-		timer := time.AfterFunc(r.options.Drain, cut)
-		context.AfterFunc(work, func() { timer.Stop() })
-	})
-	defer drain()
 
 	queue := make(chan *batch, queuedBatches)
 	r.rows.Go(func() { // the reader counts as a row: no row starts after it has ended
 		defer close(queue)
-		if err := r.read(admit, work, from, queue); err != nil {
+		if err := r.read(admit, work, from, at.results, queue); err != nil {
 			stop(err)
 		}
 	})
-	var helpers sync.WaitGroup
 	quiet := make(chan struct{}) // closed when no more rows will be finished
-	helpers.Go(func() {
+	go func() {
+		defer close(quiet)
 		<-admit.Done()
 		r.rows.Wait()
-		close(quiet)
-	})
-	stopAudit := r.audit.start(work, &helpers, stop)
-
-	w := newCommitter(r, from)
+	}()
+	w := newCommitter(r, at)
 	if err := w.commitAll(work, queue, quiet); err != nil {
 		stop(err)
 	}
 	stop(errFinished)
-	r.rows.Wait()
+	<-quiet
 	for b := range queue { // after a failure: what nobody will commit
 		r.release(b)
 	}
-	stopAudit()
-	helpers.Wait()
-
-	settle, done := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	settle, done := context.WithTimeout(context.WithoutCancel(admit), settleTimeout)
 	defer done()
-	settled := errors.Join(w.close(settle), r.audit.flush(settle))
+	closed := w.close(settle)
 	cause := context.Cause(admit)
-	switch {
-	case errors.Is(cause, errFinished):
-		return settled
-	case ctx.Err() != nil && errors.Is(cause, context.Cause(ctx)):
-		cause = ErrInterrupted
+	if errors.Is(cause, errFinished) {
+		return closed
 	}
-	if settled != nil && !errors.Is(settled, cause) {
-		r.options.Logger.ErrorContext(settle, "what was finished could not be written", "error", settled)
+	if closed != nil && !errors.Is(closed, cause) {
+		r.options.Logger.ErrorContext(settle, "what was finished could not be written", "error", closed)
 	}
 	return cause
 }
 
-// errFinished stops the helpers of a run that came to its end.
-var errFinished = errors.New("finished")
+var (
+	// errFinished stops the helpers of a run that came to its end.
+	errFinished = errors.New("finished")
+	// errLost stops a pass whose partitions are given to others.
+	errLost = errors.New("the partitions are given to others")
+)
 
 // read takes batches from the source and sends their rows on their way, as far as the window allows.
-func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<- *batch) error {
+func (r *run) read(admit, work context.Context, from reader, marks schemas.Marks, queue chan<- *batch) error {
 	start, end := r.workers(admit, work)
 	defer end()
-	var group []row // of one request; they may be of several batches
-	send := func() bool {
-		if len(group) == 0 {
-			return true
-		}
-		if r.asker.line.Acquire(admit, 1) != nil {
-			return false
-		}
-		start(group)
-		group = nil
-		return true
+	g := &group{
+		admit: admit, line: r.asker.line, start: start, size: r.options.Question.BatchSize, wait: r.options.Question.BatchWait,
 	}
-	rows := int64(0)
-	for incoming, err := range r.options.Source.Read(admit, from) {
+	for incoming, err := range g.awaited(from.Read(admit, marks)) {
 		if err != nil {
 			return err
 		}
 		b, err := r.prepare(incoming)
 		if err != nil {
-			incoming.Record.Release()
+			incoming.Release()
 			return err
 		}
-		b.place = rows
-		rows += int64(b.rows)
-		if !r.enter(admit, b, queue, send) {
+		b.place = r.place
+		r.place += int64(b.rows)
+		if !r.enter(admit, b, queue, g.send) {
 			return nil
 		}
 		for i := range b.rows {
-			if group = append(group, row{b, i}); len(group) == r.options.Question.BatchSize && !send() {
+			at := row{b, i}
+			if fault := incoming.Faults[b.row(i)]; fault != nil {
+				r.asker.unasked(at, fault)
+				continue
+			}
+			if r.order != nil && !r.order.enter(at) {
+				continue // the row before it of its key sends it on its way
+			}
+			if !g.add(at) {
 				return nil
 			}
 		}
 	}
-	send()
+	g.send()
 	return nil
 }
 
@@ -240,12 +408,12 @@ func (r *run) read(admit, work context.Context, from schemas.Marks, queue chan<-
 // to wait, the rows that wait for a full request are sent first: it may be them that the room is waiting for.
 func (r *run) enter(admit context.Context, b *batch, queue chan<- *batch, send func() bool) bool {
 	if !r.window.TryAcquire(r.weight(b)) && (!send() || r.window.Acquire(admit, r.weight(b)) != nil) {
-		b.Record.Release()
+		b.Release()
 		return false
 	}
 	if !r.bytes.TryAcquire(b.size) && (!send() || r.bytes.Acquire(admit, b.size) != nil) {
 		r.window.Release(r.weight(b))
-		b.Record.Release()
+		b.Release()
 		return false
 	}
 	select {
@@ -291,9 +459,13 @@ func (r *run) prepare(incoming schemas.Batch) (*batch, error) {
 	if filter := r.options.Question.Filter; filter != nil {
 		b.selected = make([]int, 0, total)
 		for row := range total {
+			if incoming.Faults[row] != nil { // nothing is known of it that a condition could be true of
+				b.selected = append(b.selected, row)
+				continue
+			}
 			keep, err := filter.Keep(incoming.Record, row)
 			if err != nil {
-				return nil, fmt.Errorf("%s, row %d: %w", incoming.Partition, incoming.Offset+int64(row), err)
+				return nil, fmt.Errorf("%s, row %d: %w", incoming.Partition, incoming.Place(row), err)
 			}
 			if keep {
 				b.selected = append(b.selected, row)
@@ -304,7 +476,11 @@ func (r *run) prepare(incoming schemas.Batch) (*batch, error) {
 	}
 	b.answers = make([]schemas.Answer, b.rows)
 	// The answers to come take memory as well, at most as much as the request allows them.
-	b.size = min(schemas.RecordSize(incoming.Record)+int64(b.rows)*r.options.Question.answerBytes(), windowBytes)
+	b.size = schemas.RecordSize(incoming.Record) + int64(b.rows)*r.options.Question.answerBytes()
+	if incoming.Raw != nil {
+		b.size += schemas.RecordSize(incoming.Raw)
+	}
+	b.size = min(b.size, windowBytes)
 	b.pending.Store(int64(b.rows))
 	if b.rows == 0 {
 		close(b.done)
@@ -316,26 +492,20 @@ func (r *run) prepare(incoming schemas.Batch) (*batch, error) {
 func (r *run) weight(b *batch) int64 { return min(int64(b.rows), r.options.Window) }
 
 func (r *run) release(b *batch) {
-	b.Record.Release()
+	b.Release()
 	r.window.Release(r.weight(b))
 	r.bytes.Release(b.size)
 }
 
-// judge stops the run once the share of failed rows is above the threshold.
-func (r *run) judge() {
-	stats := r.options.Stats
-	// The rows of one request fail together.
-	if rows := stats.Rows.Load(); rows >= max(minSample, minCalls*int64(r.options.Question.BatchSize)) {
-		if err := r.tooMany(stats.Errors.Load(), rows); err != nil {
-			r.stop(err)
-		}
+// finished takes in that a row has its answer. It does not block.
+func (r *run) finished(at row, answer *schemas.Answer) {
+	if err := r.verdict.count(answer.Error != nil); err != nil {
+		r.stop(err)
 	}
-}
-
-func (r *run) tooMany(failed, rows int64) error {
-	if rows == 0 || float64(failed) <= r.options.FailAbove*float64(rows) {
-		return nil
+	if r.order == nil || at.batch.Faults[at.batch.row(at.i)] != nil { // a row that could not be read has no key
+		return
 	}
-	return fmt.Errorf("%w: %d of %d rows, more than on_error.fail_above allows (%g%%)",
-		ErrTooManyErrors, failed, rows, r.options.FailAbove*100)
+	if next, more := r.order.leave(at); more {
+		r.follow(next)
+	}
 }

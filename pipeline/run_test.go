@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +81,11 @@ type shelf struct {
 	visible []arrow.Record
 	open    []arrow.Record
 	commits int
+	epochs  []schemas.Epoch
+	slow    time.Duration // how long a commit takes
+
+	sealed   []arrow.Record
+	isSealed bool
 }
 
 func (s *shelf) Marks(context.Context) (schemas.Marks, error) {
@@ -96,23 +102,52 @@ func (s *shelf) Write(_ context.Context, record arrow.Record) error {
 	return nil
 }
 
-func (s *shelf) Commit(_ context.Context, from, to schemas.Marks, _ *schemas.Epoch) error {
+func (s *shelf) Seal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.marks.Equal(from) {
-		return schemas.ErrFenced
+	s.sealed, s.open, s.isSealed = s.open, nil, true
+}
+
+func (s *shelf) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+	if s.slow > 0 {
+		if err := limits.Wait(ctx, s.slow); err != nil {
+			return err
+		}
 	}
-	s.marks, s.visible, s.open, s.commits = to, append(s.visible, s.open...), nil, s.commits+1
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.isSealed {
+		s.sealed, s.open = s.open, nil
+	}
+	sealed := s.sealed
+	s.sealed, s.isSealed = nil, false
+	for name := range to {
+		mark, ok := s.marks[name]
+		if was, had := from[name]; ok != had || mark != was {
+			for _, record := range sealed {
+				record.Release()
+			}
+			return schemas.ErrFenced
+		}
+	}
+	if s.marks == nil {
+		s.marks = schemas.Marks{}
+	}
+	maps.Copy(s.marks, to)
+	s.visible, s.commits = append(s.visible, sealed...), s.commits+1
+	if about != nil {
+		s.epochs = append(s.epochs, *about)
+	}
 	return nil
 }
 
 func (s *shelf) Close(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, record := range s.open {
+	for _, record := range slices.Concat(s.open, s.sealed) {
 		record.Release()
 	}
-	s.open = nil
+	s.open, s.sealed, s.isSealed = nil, nil, false
 	return nil
 }
 
@@ -238,13 +273,15 @@ func (b *bench) run(ctx context.Context) (*pipeline.Stats, error) {
 			Models: []pipeline.Model{b.model}, Prompt: template, Key: []int{0}, Reuse: pipeline.ReuseRow,
 			Timeout: time.Minute, Retries: 5,
 		},
-		Limits: limits.Options{Concurrency: 8}, Prices: book, FailAbove: 1,
+		Limiter: concurrent(8), Prices: book, FailAbove: 1,
 		EpochRows: 20, EpochBytes: 1 << 20, EpochAge: time.Minute, Window: 32, Drain: time.Second,
 		Memory: b.mem, Logger: slog.New(slog.DiscardHandler), Stats: stats,
 	}
 	b.options(&options)
 	return stats, pipeline.Run(ctx, options)
 }
+
+func concurrent(calls int) *limits.Limiter { return limits.New(limits.Options{Concurrency: calls}) }
 
 type result struct {
 	id          int64
@@ -321,7 +358,7 @@ func TestEveryRowOnceAtEveryBatchSizeAndConcurrency(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					b := newBench(t, 150)
 					b.source.batchRows = batchRows
-					b.options = func(o *pipeline.Options) { o.Limits.Concurrency = concurrency }
+					b.options = func(o *pipeline.Options) { o.Limiter = concurrent(concurrency) }
 					b.model.script = func(prompt string, _ int) (time.Duration, error) {
 						h := fnv.New32a()
 						_, _ = h.Write([]byte(prompt))
@@ -514,7 +551,7 @@ func TestEqualNeighboursAreAskedOnce(t *testing.T) {
 	b.source.text = func(row int) string { return fmt.Sprintf("row %d", row/alike) }
 	b.model.script = func(string, int) (time.Duration, error) { return 0, nil }
 	b.options = func(o *pipeline.Options) {
-		o.Question.Reuse, o.Limits.Concurrency, o.Window, o.EpochRows = pipeline.ReuseRequest, 256, 4096, 2000
+		o.Question.Reuse, o.Limiter, o.Window, o.EpochRows = pipeline.ReuseRequest, concurrent(256), 4096, 2000
 	}
 	if _, err := b.run(t.Context()); err != nil {
 		t.Fatal(err)
@@ -562,7 +599,7 @@ func TestTheBudgetIsNeverOverspent(t *testing.T) {
 		if err := budget.UnmarshalBinary([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0x8d, 0x7e, 0xa4, 0xc6, 0x80, 0}); err != nil { // $0.001
 			t.Fatal(err)
 		}
-		b.options = func(o *pipeline.Options) { o.Limits.Budget = budget }
+		b.options = func(o *pipeline.Options) { o.Limiter = limits.New(limits.Options{Concurrency: 8, Budget: budget}) }
 		stats, err := b.run(t.Context())
 		if !errors.Is(err, limits.ErrBudget) {
 			t.Fatalf("got %v", err)

@@ -1,6 +1,8 @@
 package schemas
 
 import (
+	"time"
+
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -42,14 +44,14 @@ func NewDeadLetterBuilder(mem memory.Allocator) *DeadLetterBuilder {
 // Release frees the builder.
 func (b *DeadLetterBuilder) Release() { b.record.Release() }
 
-// Append adds why the next record has no answer.
-func (b *DeadLetterBuilder) Append(answer *Answer, job, runID string) {
+// Append adds why the next record has no answer, and when that was found.
+func (b *DeadLetterBuilder) Append(answer *Answer, job, runID string, found time.Time) {
 	row := fields{next: b.record.Field}
 	row.rowError(answer.Error)
 	row.text(answer.Invocation.RequestID)
 	row.text(job)
 	row.text(runID)
-	row.time(answer.Invocation.EventTime)
+	row.time(found)
 }
 
 // NewRecord puts what was appended so far behind the columns of raw, and starts anew. The caller releases the record;

@@ -4,12 +4,13 @@
 // On disk it is one Pebble store. Keys:
 //
 //	a/<key>             the answer of a request
+//	b/<bucket><key>     the same, where answers are kept for a time; the bucket is the time at which it began
 //	i/<invocation id>   an invocation that is about to be sent
 //	u/<sequence>        an invocation that ended, until the usage table has it
 //	o/<hash>            an origin: what invocations share, kept once: CBOR of schemas.Origin
 //	m/id, m/sequence    the ledger's name and the last sequence number given out
 //
-// The values of the first three are CBOR of record.
+// The values of the first four are CBOR of record.
 //
 // Everything goes through one goroutine that gathers what is waiting, writes it as one batch and syncs it
 // once, so that the cost of an fsync is shared by all calls in flight.
@@ -70,6 +71,7 @@ type Ledger struct {
 	origins  origins
 	seen     *seen // nil: there were answers when it was opened, and every lookup goes to disk
 	failure  atomic.Pointer[error]
+	buckets  buckets
 }
 
 // record is a value on disk: an answer, an invocation without one, or the key of the answer that holds it.
@@ -121,7 +123,7 @@ func Open(dir string) (*Ledger, error) {
 		stop:     make(chan struct{}),
 		finished: make(chan struct{}),
 	}
-	if err := errors.Join(l.identify(), l.recover()); err != nil {
+	if err := errors.Join(l.identify(), l.find(), l.recover()); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the ledger in %s: %w", dir, err), db.Close(), lock.Close())
 	}
 	// Only a hint for the message that a second run prints; the lock above is what counts.
@@ -183,7 +185,15 @@ func (l *Ledger) Lookup(key Key) (answer *schemas.Answer, err error) {
 		return nil, fmt.Errorf("ledger: look up: %w", err)
 	}
 	defer func() { err = errors.Join(err, scan.Close()) }()
-	if !scan.SeekPrefixGE(answerKey(&key)) {
+	found := false
+	for list, i := l.buckets.all(), 0; i <= len(list) && !found; i++ { // the newest first
+		at := answerKey(&key)
+		if last := len(list) - 1 - i; last >= 0 {
+			at = append(bucketKey(list[last].began), key[:]...)
+		}
+		found = scan.SeekPrefixGE(at)
+	}
+	if !found {
 		if err := scan.Error(); err != nil {
 			return nil, fmt.Errorf("ledger: look up: %w", err)
 		}

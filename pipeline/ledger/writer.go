@@ -140,7 +140,7 @@ func (l *Ledger) commit(group []entry) error {
 			}
 		}
 		for _, each := range e.answers {
-			set(answerKey(each.key), each.value)
+			set(l.place(each.key), each.value)
 		}
 	}
 	set(sequenceKey(), binary.BigEndian.AppendUint64(nil, uint64(sequence))) //nolint:gosec // never negative

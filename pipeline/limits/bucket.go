@@ -10,9 +10,12 @@ import (
 // much more than the limit.
 const burst = time.Second
 
+// changed is how long a wait may last before it looks whether the rate is another one now.
+const changed = time.Second
+
 // bucket is a token bucket that goes into debt: whoever finds it above zero takes all it needs, and the next
 // waits until the debt is paid back. So a call larger than the burst is never starved, and the rate over time
-// is exact. A nil bucket has no limit.
+// is exact. A rate of zero is no limit.
 type bucket struct {
 	mu       sync.Mutex
 	rate     float64 // units per second
@@ -21,27 +24,37 @@ type bucket struct {
 	updated  time.Time
 }
 
-func newBucket(perMinute int64) *bucket {
-	if perMinute <= 0 {
-		return nil
+func newBucket() *bucket { return &bucket{updated: time.Now()} }
+
+// change sets the rate. What was used of the old one counts against the new one.
+func (b *bucket) change(perMinute int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fill()
+	unlimited := b.rate == 0
+	b.rate = max(0, float64(perMinute)/60)
+	b.capacity = max(1, b.rate*burst.Seconds())
+	if b.level = min(b.level, b.capacity); unlimited {
+		b.level = b.capacity
 	}
-	rate := float64(perMinute) / 60
-	capacity := max(1, rate*burst.Seconds())
-	return &bucket{rate: rate, capacity: capacity, level: capacity, updated: time.Now()}
+}
+
+// fill takes in the time that has passed. The caller holds the lock.
+func (b *bucket) fill() {
+	now := time.Now()
+	b.level = min(b.capacity, b.level+now.Sub(b.updated).Seconds()*b.rate)
+	b.updated = now
 }
 
 // take waits until amount may be used. One caller at a time, the one whose turn it is. One that gives up takes
 // nothing.
 func (b *bucket) take(ctx context.Context, amount int64) error {
-	if b == nil {
-		return nil
-	}
 	for {
 		wait := b.tryTake(float64(amount))
 		if wait <= 0 {
 			return nil
 		}
-		if err := Wait(ctx, wait); err != nil {
+		if err := Wait(ctx, min(wait, changed)); err != nil {
 			return err
 		}
 	}
@@ -51,9 +64,10 @@ func (b *bucket) take(ctx context.Context, amount int64) error {
 func (b *bucket) tryTake(amount float64) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := time.Now()
-	b.level = min(b.capacity, b.level+now.Sub(b.updated).Seconds()*b.rate)
-	b.updated = now
+	if b.rate == 0 {
+		return 0
+	}
+	b.fill()
 	if needed := min(amount, b.capacity); b.level < needed {
 		return max(time.Microsecond, time.Duration((needed-b.level)/b.rate*float64(time.Second)))
 	}
@@ -63,10 +77,9 @@ func (b *bucket) tryTake(amount float64) time.Duration {
 
 // settle gives back what was reserved and not used; a negative amount takes what was used beyond it.
 func (b *bucket) settle(amount int64) {
-	if b == nil {
-		return
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.level = min(b.capacity, b.level+float64(amount))
+	if b.rate > 0 {
+		b.level = min(b.capacity, b.level+float64(amount))
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/inflowhq/inflow/schemas"
@@ -29,13 +30,14 @@ type Options struct {
 type Limiter struct {
 	slots    *queue // of calls that are prepared or on the wire
 	wire     *queue // of those on the wire
-	turn     *queue // whoever has it is next to take from the rates and the budget; nil: there are none
+	turn     *queue // whoever has it is next to take from the rates and the budget
 	requests *bucket
 	tokens   *bucket
+	metered  atomic.Bool // there are rates or a budget
 
 	mu       sync.Mutex
 	paused   time.Time // no call before this
-	budget   *schemas.USD
+	options  Options
 	spent    schemas.USD   // settled
 	reserved schemas.USD   // of the calls in flight
 	settled  chan struct{} // closed and replaced whenever a reservation is given back
@@ -43,19 +45,39 @@ type Limiter struct {
 
 // New returns a limiter.
 func New(options Options) *Limiter {
-	concurrency := max(1, options.Concurrency)
 	l := &Limiter{
-		slots:    newQueue(concurrency + Ahead(concurrency)),
-		wire:     newQueue(concurrency),
-		requests: newBucket(options.RequestsPerMinute),
-		tokens:   newBucket(options.TokensPerMinute),
-		budget:   options.Budget,
-		settled:  make(chan struct{}),
+		slots: newQueue(0), wire: newQueue(0), turn: newQueue(1),
+		requests: newBucket(), tokens: newBucket(), settled: make(chan struct{}),
 	}
-	if l.requests != nil || l.tokens != nil || l.budget != nil {
-		l.turn = newQueue(1)
-	}
+	l.Change(options)
 	return l
+}
+
+// Change puts other limits in the place of those that hold, for calls that are admitted from now on. What was spent of the
+// budget stays spent.
+func (l *Limiter) Change(options Options) {
+	options.Concurrency = max(1, options.Concurrency)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.options.Concurrency
+	if before > 0 {
+		before += Ahead(before)
+	}
+	l.slots.grow(options.Concurrency + Ahead(options.Concurrency) - before)
+	l.wire.grow(options.Concurrency - l.options.Concurrency)
+	l.requests.change(options.RequestsPerMinute)
+	l.tokens.change(options.TokensPerMinute)
+	l.options = options
+	l.metered.Store(options.RequestsPerMinute > 0 || options.TokensPerMinute > 0 || options.Budget != nil)
+	close(l.settled) // whoever waits for money looks again
+	l.settled = make(chan struct{})
+}
+
+// Concurrency is how many calls may be on the wire.
+func (l *Limiter) Concurrency() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.options.Concurrency
 }
 
 // maxAhead bounds the calls that are prepared ahead: at any rate that one process can send, a few milliseconds' worth.
@@ -84,39 +106,41 @@ func (l *Limiter) Admit(ctx context.Context, place, tokens int64, cost schemas.U
 	if err := l.slots.enter(ctx, place); err != nil {
 		return nil, err
 	}
-	if err := l.meter(ctx, place, tokens, cost); err != nil {
+	reserved, err := l.meter(ctx, place, tokens, cost)
+	if err != nil {
 		l.slots.leave()
 		return nil, err
 	}
-	return &Reservation{limiter: l, place: place, tokens: tokens, cost: cost}, nil
+	return &Reservation{limiter: l, place: place, tokens: tokens, cost: reserved}, nil
 }
 
-// meter takes what the call may use from the rates and the budget, and waits out a pause.
-func (l *Limiter) meter(ctx context.Context, place, tokens int64, cost schemas.USD) error {
-	if l.turn != nil {
+// meter takes what the call may use from the rates and the budget, and waits out a pause. It returns the money that it
+// reserved.
+func (l *Limiter) meter(ctx context.Context, place, tokens int64, cost schemas.USD) (reserved schemas.USD, err error) {
+	if l.metered.Load() {
 		if err := l.turn.enter(ctx, place); err != nil {
-			return err
+			return reserved, err
 		}
 		defer l.turn.leave()
 		if err := l.reserve(ctx, cost); err != nil {
-			return err
+			return reserved, err
 		}
-	}
-	err := l.requests.take(ctx, 1)
-	if err == nil {
-		err = l.tokens.take(ctx, tokens)
+		reserved = cost
+		if err = l.requests.take(ctx, 1); err == nil {
+			err = l.tokens.take(ctx, tokens)
+		}
 	}
 	for err == nil {
 		l.mu.Lock()
 		pause := time.Until(l.paused)
 		l.mu.Unlock()
 		if pause <= 0 {
-			return nil
+			return reserved, nil
 		}
 		err = Wait(ctx, pause)
 	}
-	l.giveBack(cost, schemas.USD{})
-	return err
+	l.giveBack(reserved, schemas.USD{})
+	return schemas.USD{}, err
 }
 
 // Send waits until the prepared call may go onto the wire. It fails with ctx's error.
@@ -149,22 +173,19 @@ func (l *Limiter) Pause(duration time.Duration) {
 
 // reserve sets money aside. While calls in flight hold what is missing it waits for what they give back.
 func (l *Limiter) reserve(ctx context.Context, cost schemas.USD) error {
-	if l.budget == nil {
-		return nil
-	}
 	for {
 		l.mu.Lock()
-		alone := l.spent.Add(cost)
-		if alone.Add(l.reserved).Cmp(*l.budget) <= 0 {
+		budget, alone := l.options.Budget, l.spent.Add(cost)
+		if budget == nil || alone.Add(l.reserved).Cmp(*budget) <= 0 {
 			l.reserved = l.reserved.Add(cost)
 			l.mu.Unlock()
 			return nil
 		}
 		spent, settled := l.spent, l.settled
 		l.mu.Unlock()
-		if alone.Cmp(*l.budget) > 0 {
+		if alone.Cmp(*budget) > 0 {
 			return fmt.Errorf("%w: $%.6f of $%.6f spent, and the next call may cost $%.6f",
-				ErrBudget, spent.Dollars(), l.budget.Dollars(), cost.Dollars())
+				ErrBudget, spent.Dollars(), budget.Dollars(), cost.Dollars())
 		}
 		select {
 		case <-settled:
@@ -175,15 +196,14 @@ func (l *Limiter) reserve(ctx context.Context, cost schemas.USD) error {
 }
 
 func (l *Limiter) giveBack(reserved, spent schemas.USD) {
-	if l.budget == nil {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reserved = l.reserved.Sub(reserved)
 	l.spent = l.spent.Add(spent)
-	close(l.settled)
-	l.settled = make(chan struct{})
+	if l.options.Budget != nil {
+		close(l.settled)
+		l.settled = make(chan struct{})
+	}
 }
 
 // Wait waits for a duration or for ctx.

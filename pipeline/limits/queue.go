@@ -62,8 +62,18 @@ func (q *queue) leave() {
 	q.next()
 }
 
+// grow lets so many more through at a time; a negative number takes places away, those in use once they are left.
+func (q *queue) grow(places int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for ; places > 0; places-- {
+		q.next()
+	}
+	q.free += places
+}
+
 func (q *queue) next() {
-	if len(q.waiting) == 0 {
+	if len(q.waiting) == 0 || q.free < 0 {
 		q.free++
 		return
 	}
