@@ -67,8 +67,12 @@ func (w *committer) commitAll(ctx context.Context, queue <-chan *batch, quiet <-
 				return w.finish(ctx)
 			}
 			complete, err := w.wait(ctx, b, quiet)
-			if complete && err == nil {
-				err = w.write(ctx, b)
+			switch {
+			case err != nil:
+			case complete:
+				err = w.write(ctx, b, b.rows)
+			default:
+				err = w.writeBeginnings(ctx, b, queue)
 			}
 			w.release(b)
 			if err != nil {
@@ -108,15 +112,49 @@ func (w *committer) wait(ctx context.Context, b *batch, quiet <-chan struct{}) (
 	}
 }
 
-// write adds a batch to the open epoch: rows with an answer to the results, and those without one to them as well, or to
-// the dead letters where there are any.
-func (w *committer) write(ctx context.Context, b *batch) error {
+// writeBeginnings writes what is answered of the batches that are left once no more answers come: of each partition as
+// far as there is no gap. The first of them stays its caller's to release.
+func (w *committer) writeBeginnings(ctx context.Context, first *batch, queue <-chan *batch) error {
+	broken := map[string]bool{} // marks that cannot move any more
+	for b, more := first, true; more; b, more = <-queue {
+		rows := b.beginning()
+		for name := range b.Marks {
+			if broken[name] {
+				rows = -1
+			}
+		}
+		var err error
+		if rows == b.rows || rows > 0 && b.Until != nil {
+			err = w.write(ctx, b, rows)
+		}
+		if rows < b.rows {
+			for name := range b.Marks {
+				broken[name] = true
+			}
+		}
+		if b != first {
+			w.release(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// write adds the first so many of a batch's rows to the open epoch: those with an answer to the results, and those without
+// one to them as well, or to the dead letters where there are any.
+func (w *committer) write(ctx context.Context, b *batch, rows int) error {
 	if w.open == nil {
 		w.open = &epoch{about: schemas.Epoch{Job: w.options.Job, RunID: w.options.RunID, Member: w.options.Member}, to: schemas.Marks{}}
 		w.age.Reset(max(emptyAge, w.paced.age()))
 	}
-	maps.Copy(w.open.to, b.Marks)
-	if b.rows == 0 {
+	if rows == b.rows {
+		maps.Copy(w.open.to, b.Marks)
+	} else {
+		maps.Copy(w.open.to, b.Until(b.row(rows)))
+	}
+	if rows == 0 {
 		return nil
 	}
 	about := &w.open.about
@@ -129,7 +167,7 @@ func (w *committer) write(ctx context.Context, b *batch) error {
 	if b.Newest.After(about.Newest) {
 		about.Newest = b.Newest
 	}
-	answered, dead := w.divide(b)
+	answered, dead := w.divide(b, rows)
 	for _, i := range answered {
 		if b.answers[i].Error != nil {
 			about.Errors++
@@ -161,10 +199,10 @@ func (w *committer) write(ctx context.Context, b *batch) error {
 
 // divide says which of a batch's rows go to the results, and which to the dead letters. A dead letter that is there
 // already, because a process died between the two commits, goes nowhere.
-func (w *committer) divide(b *batch) (answered, dead []int) {
-	answered = make([]int, 0, b.rows)
+func (w *committer) divide(b *batch, rows int) (answered, dead []int) {
+	answered = make([]int, 0, rows)
 	there := w.at.letters[b.Partition]
-	for i := range b.answers {
+	for i := range b.answers[:rows] {
 		switch {
 		case b.answers[i].Error == nil || w.options.DeadLetters == nil || b.Raw == nil:
 			answered = append(answered, i)

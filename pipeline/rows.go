@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/inflowhq/inflow/pipeline/ledger"
+	"github.com/inflowhq/inflow/pipeline/limits"
 	"github.com/inflowhq/inflow/schemas"
 )
 
@@ -42,6 +43,16 @@ func (b *batch) finish(i int, answer *schemas.Answer) {
 	if b.pending.Add(-1) == 0 {
 		close(b.done)
 	}
+}
+
+// beginning is how many rows have their answers before the first that has none. No row is under way any more.
+func (b *batch) beginning() int {
+	for i := range b.answers {
+		if b.answers[i].Invocation.Origin == nil {
+			return i
+		}
+	}
+	return b.rows
 }
 
 // The room in line is the concurrency, but not less or more than that: each has a goroutine, whose stack the
@@ -173,6 +184,10 @@ func (a *asker) sort(ctx context.Context, items []*item) (fresh, waiting []*item
 func (a *asker) bring(admit, ctx context.Context, q *question) error {
 	out := a.put(admit, ctx, q)
 	class := schemas.ClassOf(out.err)
+	if errors.Is(out.err, limits.ErrHalted) { // who waits for its answer is on his own
+		a.land(q.items)
+		return nil
+	}
 	if out.invocation == nil {
 		if class != schemas.Rejected {
 			return out.err

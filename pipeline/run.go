@@ -52,6 +52,7 @@ func Run(ctx context.Context, options Options) error {
 	work, cut := r.draining(ctx, admit)
 	defer cut()
 	defer stop(nil)
+	r.asked = ctx
 	var helpers sync.WaitGroup
 	stopAudit := r.audit.start(work, &helpers, stop)
 	stopWatch := r.watchLag(admit, &helpers)
@@ -87,6 +88,25 @@ func (r *run) draining(ctx, admit context.Context) (work context.Context, cut co
 		context.AfterFunc(work, func() { timer.Stop() })
 	})
 	return work, cut
+}
+
+// ending returns the contexts of the end of a pass. When reading ends because it was asked to, or for lost partitions,
+// what is not on the wire behind all that is stays there, and the rest is brought to its answers, so that what was paid
+// is what can be committed: for Options.Drain. When it ends because something failed, nothing is sent any more.
+func (r *run) ending(reading context.Context) (admit, work context.Context, cut context.CancelFunc) {
+	admit, end := context.WithCancelCause(context.WithoutCancel(reading))
+	work, stop := context.WithCancel(context.WithoutCancel(reading))
+	context.AfterFunc(reading, func() {
+		cause := context.Cause(reading)
+		if errors.Is(cause, errLost) || reading.Err() != nil && r.asked.Err() != nil {
+			r.asker.chain.limiter.Halt()
+		} else {
+			end(cause)
+		}
+		timer := time.AfterFunc(r.options.Drain, func() { end(cause); stop() })
+		context.AfterFunc(work, func() { timer.Stop() })
+	})
+	return admit, work, func() { end(errFinished); stop() }
 }
 
 // passes reads the source to its end: in one go, or an assignment at a time.
@@ -209,7 +229,8 @@ type run struct {
 	audit   *audit
 	verdict verdict
 	paced   pace
-	place   int64 // of the next row, counting those of the run
+	place   int64           // of the next row, counting those of the run
+	asked   context.Context //nolint:containedctx // the caller's: once it has ended the run was asked to stop
 
 	// Of the pass that is under way.
 	stop       context.CancelCauseFunc
@@ -300,9 +321,10 @@ type reader interface {
 // pass takes the rows of a reader through the chain until it ends, admit ends, or something fails. It returns after its
 // last goroutine.
 func (r *run) pass(admit context.Context, from reader, at position) error {
-	admit, stop := context.WithCancelCause(admit)
-	work, cut := r.draining(admit, admit)
+	reading, stop := context.WithCancelCause(admit)
+	admit, work, cut := r.ending(reading)
 	r.stop = stop
+	r.asker.chain.limiter.Resume()
 	if columns := r.options.Question.OrderBy; columns != nil {
 		r.order = &order{
 			key:  func(at row) string { return jsonList(texts(at, columns)) },
@@ -326,14 +348,14 @@ func (r *run) pass(admit context.Context, from reader, at position) error {
 	queue := make(chan *batch, queuedBatches)
 	r.rows.Go(func() { // the reader counts as a row: no row starts after it has ended
 		defer close(queue)
-		if err := r.read(admit, work, from, at.results, queue); err != nil {
+		if err := r.read(reading, admit, work, from, at.results, queue); err != nil {
 			stop(err)
 		}
 	})
 	quiet := make(chan struct{}) // closed when no more rows will be finished
 	go func() {
 		defer close(quiet)
-		<-admit.Done()
+		<-reading.Done()
 		r.rows.Wait()
 	}()
 	w := newCommitter(r, at)
@@ -345,10 +367,10 @@ func (r *run) pass(admit context.Context, from reader, at position) error {
 	for b := range queue { // after a failure: what nobody will commit
 		r.release(b)
 	}
-	settle, done := context.WithTimeout(context.WithoutCancel(admit), settleTimeout)
+	settle, done := context.WithTimeout(context.WithoutCancel(reading), settleTimeout)
 	defer done()
 	closed := w.close(settle)
-	cause := context.Cause(admit)
+	cause := context.Cause(reading)
 	if errors.Is(cause, errFinished) {
 		return closed
 	}
@@ -366,13 +388,13 @@ var (
 )
 
 // read takes batches from the source and sends their rows on their way, as far as the window allows.
-func (r *run) read(admit, work context.Context, from reader, marks schemas.Marks, queue chan<- *batch) error {
+func (r *run) read(reading, admit, work context.Context, from reader, marks schemas.Marks, queue chan<- *batch) error {
 	start, end := r.workers(admit, work)
 	defer end()
 	g := &group{
-		admit: admit, line: r.asker.line, start: start, size: r.options.Question.BatchSize, wait: r.options.Question.BatchWait,
+		admit: reading, line: r.asker.line, start: start, size: r.options.Question.BatchSize, wait: r.options.Question.BatchWait,
 	}
-	for incoming, err := range g.awaited(from.Read(admit, marks)) {
+	for incoming, err := range g.awaited(from.Read(reading, marks)) {
 		if err != nil {
 			return err
 		}
@@ -383,7 +405,7 @@ func (r *run) read(admit, work context.Context, from reader, marks schemas.Marks
 		}
 		b.place = r.place
 		r.place += int64(b.rows)
-		if !r.enter(admit, b, queue, g.send) {
+		if !r.enter(reading, b, queue, g.send) {
 			return nil
 		}
 		for i := range b.rows {

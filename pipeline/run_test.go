@@ -74,41 +74,69 @@ func (t *table) Read(ctx context.Context, from schemas.Marks) iter.Seq2[schemas.
 	}
 }
 
-// shelf is a sink in memory with transactions.
+// shelf is a table in memory with transactions, and a sink of its own.
 type shelf struct {
+	handle
+
 	mu      sync.Mutex
 	marks   schemas.Marks
 	visible []arrow.Record
-	open    []arrow.Record
 	commits int
 	epochs  []schemas.Epoch
 	slow    time.Duration // how long a commit takes
-
-	sealed   []arrow.Record
-	isSealed bool
+	broken  error         // what it fails with
 }
 
-func (s *shelf) Marks(context.Context) (schemas.Marks, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.marks), nil
+// handle is a sink that writes to a shelf beside others.
+type handle struct {
+	shelf *shelf // nil: the one that it is part of
+	dead  error  // what everything fails with
+
+	open, sealed []arrow.Record
+	isSealed     bool
 }
 
-func (s *shelf) Write(_ context.Context, record arrow.Record) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *shelf) Marks(ctx context.Context) (schemas.Marks, error) { return s.on().Marks(ctx) }
+
+func (s *shelf) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+	return s.on().Commit(ctx, from, to, about)
+}
+
+func (s *shelf) on() *handle {
+	s.handle.shelf = s
+	return &s.handle
+}
+
+func (h *handle) Marks(context.Context) (schemas.Marks, error) {
+	h.shelf.mu.Lock()
+	defer h.shelf.mu.Unlock()
+	return maps.Clone(h.shelf.marks), h.dead
+}
+
+func (h *handle) Write(_ context.Context, record arrow.Record) error {
 	record.Retain()
-	s.open = append(s.open, record)
+	h.open = append(h.open, record)
 	return nil
 }
 
-func (s *shelf) Seal() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sealed, s.open, s.isSealed = s.open, nil, true
+func (h *handle) Seal() { h.sealed, h.open, h.isSealed = h.open, nil, true }
+
+func (h *handle) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+	if !h.isSealed {
+		h.Seal()
+	}
+	sealed := h.sealed
+	h.sealed, h.isSealed = nil, false
+	err := h.shelf.commit(ctx, from, to, about, sealed, func() error { return h.dead })
+	if err != nil {
+		for _, record := range sealed {
+			record.Release()
+		}
+	}
+	return err
 }
 
-func (s *shelf) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+func (s *shelf) commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch, rows []arrow.Record, dead func() error) error {
 	if s.slow > 0 {
 		if err := limits.Wait(ctx, s.slow); err != nil {
 			return err
@@ -116,17 +144,12 @@ func (s *shelf) Commit(ctx context.Context, from, to schemas.Marks, about *schem
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.isSealed {
-		s.sealed, s.open = s.open, nil
+	if err := errors.Join(dead(), s.broken); err != nil {
+		return err
 	}
-	sealed := s.sealed
-	s.sealed, s.isSealed = nil, false
 	for name := range to {
 		mark, ok := s.marks[name]
 		if was, had := from[name]; ok != had || mark != was {
-			for _, record := range sealed {
-				record.Release()
-			}
 			return schemas.ErrFenced
 		}
 	}
@@ -134,20 +157,18 @@ func (s *shelf) Commit(ctx context.Context, from, to schemas.Marks, about *schem
 		s.marks = schemas.Marks{}
 	}
 	maps.Copy(s.marks, to)
-	s.visible, s.commits = append(s.visible, sealed...), s.commits+1
+	s.visible, s.commits = append(s.visible, rows...), s.commits+1
 	if about != nil {
 		s.epochs = append(s.epochs, *about)
 	}
 	return nil
 }
 
-func (s *shelf) Close(context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, record := range slices.Concat(s.open, s.sealed) {
+func (h *handle) Close(context.Context) error {
+	for _, record := range slices.Concat(h.open, h.sealed) {
 		record.Release()
 	}
-	s.open, s.sealed, s.isSealed = nil, nil, false
+	h.open, h.sealed, h.isSealed = nil, nil, false
 	return nil
 }
 
@@ -162,6 +183,7 @@ type model struct {
 	mu     sync.Mutex
 	calls  map[string]int // by prompt
 	paid   int
+	counts map[string]int // answers by prompt
 	script func(prompt string, call int) (time.Duration, error)
 	active int
 	peak   int
@@ -203,6 +225,10 @@ func (m *model) Invoke(ctx context.Context, request *schemas.Request) (*schemas.
 	}
 	m.mu.Lock()
 	m.paid++
+	if m.counts == nil {
+		m.counts = map[string]int{}
+	}
+	m.counts[prompt]++
 	m.mu.Unlock()
 	return &schemas.Response{
 		Text: "answer to " + prompt, Model: "gpt-4o-mini-2024-07-18", HTTPStatus: 200,

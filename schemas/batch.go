@@ -14,6 +14,8 @@ type Batch struct {
 	// Marks are those of the source's marks that have moved once every row of this batch, and of all batches before it,
 	// is done.
 	Marks Marks
+	// Until returns what the marks are once only the rows before one are done; nil: the batch is done whole or not at all.
+	Until func(row int) Marks
 	// Partition names where the rows come from: a data file of a table, a file, a topic partition.
 	Partition string
 	// Offset is the position of the first row in Partition; row i stands at Offset+i.

@@ -1,7 +1,6 @@
 package limits
 
 import (
-	"context"
 	"sync"
 	"time"
 )
@@ -9,9 +8,6 @@ import (
 // burst is how much of a minute's allowance may be used at once: small, so that no window of a minute sees
 // much more than the limit.
 const burst = time.Second
-
-// changed is how long a wait may last before it looks whether the rate is another one now.
-const changed = time.Second
 
 // bucket is a token bucket that goes into debt: whoever finds it above zero takes all it needs, and the next
 // waits until the debt is paid back. So a call larger than the burst is never starved, and the rate over time
@@ -46,21 +42,8 @@ func (b *bucket) fill() {
 	b.updated = now
 }
 
-// take waits until amount may be used. One caller at a time, the one whose turn it is. One that gives up takes
-// nothing.
-func (b *bucket) take(ctx context.Context, amount int64) error {
-	for {
-		wait := b.tryTake(float64(amount))
-		if wait <= 0 {
-			return nil
-		}
-		if err := Wait(ctx, min(wait, changed)); err != nil {
-			return err
-		}
-	}
-}
-
-// tryTake takes amount and returns 0, or returns how long to wait before trying again.
+// tryTake takes amount and returns 0, or returns how long to wait before trying again. One caller at a time tries, the one
+// whose turn it is; one that gives up has taken nothing.
 func (b *bucket) tryTake(amount float64) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

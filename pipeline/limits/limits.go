@@ -17,6 +17,9 @@ import (
 // ErrBudget ends a run whose budget does not cover the next call.
 var ErrBudget = errors.New("the budget is used up")
 
+// ErrHalted is what a call gets that is not sent any more.
+var ErrHalted = errors.New("nothing new is sent")
+
 // Options are the limits; zero means none, except for Concurrency, which is at least 1.
 type Options struct {
 	Concurrency       int
@@ -36,7 +39,10 @@ type Limiter struct {
 	metered  atomic.Bool // there are rates or a budget
 
 	mu       sync.Mutex
-	paused   time.Time // no call before this
+	paused   time.Time     // no call before this
+	sent     int64         // the highest place that was on the wire
+	horizon  int64         // calls behind it are not sent
+	halted   chan struct{} // closed by Halt
 	options  Options
 	spent    schemas.USD   // settled
 	reserved schemas.USD   // of the calls in flight
@@ -48,9 +54,48 @@ func New(options Options) *Limiter {
 	l := &Limiter{
 		slots: newQueue(0), wire: newQueue(0), turn: newQueue(1),
 		requests: newBucket(), tokens: newBucket(), settled: make(chan struct{}),
+		sent: -1, horizon: everywhere, halted: make(chan struct{}),
 	}
 	l.Change(options)
 	return l
+}
+
+// Halt sends nothing new: calls at places behind the highest one that was on the wire fail with ErrHalted. Those before it
+// go on, so that what was paid is the beginning of what was read, and can be committed.
+func (l *Limiter) Halt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.horizon != everywhere {
+		return
+	}
+	l.horizon = l.sent
+	for _, q := range []*queue{l.slots, l.turn, l.wire} {
+		q.sendAway(l.sent)
+	}
+	close(l.halted)
+}
+
+// Resume takes Halt back.
+func (l *Limiter) Resume() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.horizon == everywhere {
+		return
+	}
+	l.horizon, l.halted = everywhere, make(chan struct{})
+	for _, q := range []*queue{l.slots, l.turn, l.wire} {
+		q.sendAway(everywhere)
+	}
+}
+
+// away is closed when a place may be behind the horizon, which here then tells.
+func (l *Limiter) away(place int64) (halted <-chan struct{}, here bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.horizon == everywhere {
+		return l.halted, false
+	}
+	return nil, place > l.horizon
 }
 
 // Change puts other limits in the place of those that hold, for calls that are admitted from now on. What was spent of the
@@ -122,31 +167,70 @@ func (l *Limiter) meter(ctx context.Context, place, tokens int64, cost schemas.U
 			return reserved, err
 		}
 		defer l.turn.leave()
-		if err := l.reserve(ctx, cost); err != nil {
+		if err := l.reserve(ctx, place, cost); err != nil {
 			return reserved, err
 		}
 		reserved = cost
-		if err = l.requests.take(ctx, 1); err == nil {
-			err = l.tokens.take(ctx, tokens)
+		if err = l.wait(ctx, place, func() time.Duration { return l.requests.tryTake(1) }); err == nil {
+			err = l.wait(ctx, place, func() time.Duration { return l.tokens.tryTake(float64(tokens)) })
 		}
 	}
-	for err == nil {
-		l.mu.Lock()
-		pause := time.Until(l.paused)
-		l.mu.Unlock()
-		if pause <= 0 {
-			return reserved, nil
-		}
-		err = Wait(ctx, pause)
+	if err == nil {
+		err = l.wait(ctx, place, func() time.Duration {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return time.Until(l.paused)
+		})
+	}
+	if err == nil {
+		return reserved, nil
 	}
 	l.giveBack(reserved, schemas.USD{})
 	return schemas.USD{}, err
 }
 
-// Send waits until the prepared call may go onto the wire. It fails with ctx's error.
+// changed is how long a wait may last before it looks whether the limits are other ones now.
+const changed = time.Second
+
+// wait waits for as long as left says that it has to.
+func (l *Limiter) wait(ctx context.Context, place int64, left func() time.Duration) error {
+	for {
+		halted, behind := l.away(place)
+		if behind {
+			return ErrHalted
+		}
+		wait := left()
+		if wait <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(min(wait, changed))
+		select {
+		case <-timer.C:
+		case <-halted:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// Send waits until the prepared call may go onto the wire. It fails with ctx's error, and with ErrHalted.
 func (r *Reservation) Send(ctx context.Context) error {
-	if err := r.limiter.wire.enter(ctx, r.place); err != nil {
+	l := r.limiter
+	if err := l.wire.enter(ctx, r.place); err != nil {
 		return err
+	}
+	l.mu.Lock()
+	behind := r.place > l.horizon
+	if !behind {
+		l.sent = max(l.sent, r.place)
+	}
+	l.mu.Unlock()
+	if behind { // it was halted meanwhile
+		l.wire.leave()
+		return ErrHalted
 	}
 	r.sending = true
 	return nil
@@ -172,8 +256,12 @@ func (l *Limiter) Pause(duration time.Duration) {
 }
 
 // reserve sets money aside. While calls in flight hold what is missing it waits for what they give back.
-func (l *Limiter) reserve(ctx context.Context, cost schemas.USD) error {
+func (l *Limiter) reserve(ctx context.Context, place int64, cost schemas.USD) error {
 	for {
+		halted, behind := l.away(place)
+		if behind {
+			return ErrHalted
+		}
 		l.mu.Lock()
 		budget, alone := l.options.Budget, l.spent.Add(cost)
 		if budget == nil || alone.Add(l.reserved).Cmp(*budget) <= 0 {
@@ -189,6 +277,7 @@ func (l *Limiter) reserve(ctx context.Context, cost schemas.USD) error {
 		}
 		select {
 		case <-settled:
+		case <-halted:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

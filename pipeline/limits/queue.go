@@ -3,6 +3,7 @@ package limits
 import (
 	"container/heap"
 	"context"
+	"math"
 	"sync"
 )
 
@@ -15,23 +16,32 @@ type queue struct {
 	mu      sync.Mutex
 	free    int
 	waiting waiters
+	horizon int64 // callers behind it are sent away
 }
 
-func newQueue(atOnce int) *queue { return &queue{free: atOnce} }
+func newQueue(atOnce int) *queue { return &queue{free: atOnce, horizon: everywhere} }
+
+// everywhere is a horizon that nobody is behind.
+const everywhere = math.MaxInt64
 
 // waiter is a caller that is not through yet.
 type waiter struct {
 	place int64
-	turn  chan struct{} // closed when it is through
+	turn  chan struct{} // closed when it is through, or sent away
 	index int           // in the heap; -1: not there any more
+	away  bool          // it was sent away
 }
 
-// enter waits until the caller is through; it must leave then. It fails with ctx's error.
+// enter waits until the caller is through; it must leave then. It fails with ctx's error, and with ErrHalted.
 func (q *queue) enter(ctx context.Context, place int64) error {
 	if err := ctx.Err(); err != nil { // a free place is no reason to go on
 		return err
 	}
 	q.mu.Lock()
+	if place > q.horizon {
+		q.mu.Unlock()
+		return ErrHalted
+	}
 	if q.free > 0 {
 		q.free--
 		q.mu.Unlock()
@@ -42,11 +52,17 @@ func (q *queue) enter(ctx context.Context, place int64) error {
 	q.mu.Unlock()
 	select {
 	case <-w.turn:
+		if w.away {
+			return ErrHalted
+		}
 		return nil
 	case <-ctx.Done():
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if w.away {
+		return ErrHalted
+	}
 	if w.index < 0 { // its turn came while it gave up: the next one takes it
 		q.next()
 	} else {
@@ -60,6 +76,25 @@ func (q *queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.next()
+}
+
+// sendAway sends away who waits behind a place, and who comes.
+func (q *queue) sendAway(behind int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.horizon = behind
+	stay := q.waiting[:0:0]
+	for _, w := range q.waiting {
+		if w.place > behind {
+			w.away, w.index = true, -1
+			close(w.turn)
+			continue
+		}
+		w.index = len(stay)
+		stay = append(stay, w)
+	}
+	q.waiting = stay
+	heap.Init(&q.waiting)
 }
 
 // grow lets so many more through at a time; a negative number takes places away, those in use once they are left.
