@@ -44,5 +44,9 @@ func LoadFiles(ctx context.Context, dir, pattern, folder string) (err error) {
 	if to.Equal(from) {
 		return nil
 	}
-	return table.Commit(ctx, from, to, nil)
+	commit, err := table.Seal(ctx)
+	if err != nil {
+		return err
+	}
+	return commit(ctx, from, to, nil)
 }

@@ -41,9 +41,15 @@ func (n *namedSink) Write(ctx context.Context, record arrow.Record) error {
 	return n.named(n.sink.Write(ctx, record))
 }
 
-// Commit implements pipeline.Sink.
-func (n *namedSink) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
-	return n.named(n.sink.Commit(ctx, from, to, about))
+// Seal implements pipeline.Sink.
+func (n *namedSink) Seal(ctx context.Context) (func(context.Context, schemas.Marks, schemas.Marks, *schemas.Epoch) error, error) {
+	commit, err := n.sink.Seal(ctx)
+	if err != nil {
+		return nil, n.named(err)
+	}
+	return func(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+		return n.named(commit(ctx, from, to, about))
+	}, nil
 }
 
 // Close implements pipeline.Sink.

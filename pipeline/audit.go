@@ -131,7 +131,11 @@ func (a *audit) commit(ctx context.Context) error {
 		return nil
 	}
 	to := schemas.Marks{a.mark: a.written}
-	if err := a.options.Usage.Commit(ctx, a.from, to, nil); err != nil {
+	commit, err := a.options.Usage.Seal(ctx)
+	if err != nil {
+		return err
+	}
+	if err := commit(ctx, a.from, to, nil); err != nil {
 		return err
 	}
 	a.from, a.committed = merged(a.from, to), a.written

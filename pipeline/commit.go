@@ -57,7 +57,9 @@ func (w *committer) commitAll(ctx context.Context, queue <-chan *batch, quiet <-
 	for {
 		select {
 		case <-w.age.C:
-			w.ripen(ctx)
+			if err := w.ripen(ctx); err != nil {
+				return err
+			}
 		case err := <-w.committed:
 			if err := w.settle(ctx, err); err != nil {
 				return err
@@ -96,7 +98,9 @@ func (w *committer) wait(ctx context.Context, b *batch, quiet <-chan struct{}) (
 		case <-b.done:
 			return true, nil
 		case <-w.age.C:
-			w.ripen(ctx)
+			if err := w.ripen(ctx); err != nil {
+				return false, err
+			}
 		case err := <-w.committed:
 			if err := w.settle(ctx, err); err != nil {
 				return false, err
@@ -266,22 +270,22 @@ func selectRows(record arrow.Record, rows []int) arrow.Record {
 }
 
 // ripen says that the open epoch is to be committed, and does so unless another one still is.
-func (w *committer) ripen(ctx context.Context) {
+func (w *committer) ripen(ctx context.Context) error {
 	if w.open == nil {
-		return
+		return nil
 	}
 	w.open.due = true
 	if w.sealed == nil {
-		w.begin(ctx)
+		return w.begin(ctx)
 	}
+	return nil
 }
 
 // bound commits the open epoch once it is large. While another one is being committed it may grow, but not without end.
 func (w *committer) bound(ctx context.Context) error {
 	for w.full(1) {
 		if w.sealed == nil {
-			w.begin(ctx)
-			return nil
+			return w.begin(ctx)
 		}
 		w.open.due = true
 		if !w.full(overflow) {
@@ -299,27 +303,33 @@ func (w *committer) full(times int64) bool {
 }
 
 // begin starts the commit of the open epoch.
-func (w *committer) begin(ctx context.Context) {
+func (w *committer) begin(ctx context.Context) error {
 	w.age.Stop()
 	e, at := w.open, w.at
-	w.open, w.sealed = nil, e
-	w.options.Sink.Seal()
-	if e.about.DeadLetters > 0 {
-		w.options.DeadLetters.Seal()
+	rows, err := w.options.Sink.Seal(ctx)
+	if err != nil {
+		return err
 	}
-	e.about.Lag = w.options.Stats.Progress().Lag
-	e.started = time.Now()
-	go func() { w.committed <- w.make(ctx, e, at) }()
-}
-
-// make makes an epoch visible: first its dead letters, so that none is lost, and then its rows with the marks that say so.
-func (w *committer) make(ctx context.Context, e *epoch, at position) error {
+	letters := rows
 	if e.about.DeadLetters > 0 {
-		if err := w.options.DeadLetters.Commit(ctx, at.letters, ahead(at.letters, e.to), &e.about); err != nil {
+		if letters, err = w.options.DeadLetters.Seal(ctx); err != nil {
 			return err
 		}
 	}
-	return w.options.Sink.Commit(ctx, at.results, e.to, &e.about)
+	w.open, w.sealed = nil, e
+	e.about.Lag = w.options.Stats.Progress().Lag
+	e.started = time.Now()
+	go func() {
+		// First the dead letters, so that none is lost, and then the rows with the marks that say so.
+		if e.about.DeadLetters > 0 {
+			if err := letters(ctx, at.letters, ahead(at.letters, e.to), &e.about); err != nil {
+				w.committed <- err
+				return
+			}
+		}
+		w.committed <- rows(ctx, at.results, e.to, &e.about)
+	}()
+	return nil
 }
 
 // settle takes in how a commit ended, and starts the next one if it is time for it.
@@ -349,7 +359,7 @@ func (w *committer) settle(ctx context.Context, err error) error {
 		return err
 	}
 	if w.open != nil && w.open.due {
-		w.begin(ctx)
+		return w.begin(ctx)
 	}
 	return nil
 }
@@ -393,7 +403,9 @@ func (w *committer) finish(ctx context.Context) error {
 	}
 	for w.sealed != nil || w.open != nil {
 		if w.sealed == nil {
-			w.begin(ctx)
+			if err := w.begin(ctx); err != nil {
+				return err
+			}
 		}
 		if err := w.settle(ctx, <-w.committed); err != nil {
 			return err

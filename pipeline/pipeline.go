@@ -71,14 +71,15 @@ type Sink interface {
 	Marks(ctx context.Context) (schemas.Marks, error)
 	// Write adds rows to the open epoch; nobody sees them yet. It does not keep the record.
 	Write(ctx context.Context, record arrow.Record) error
-	// Seal ends the open epoch: what is written from now on is of the next one. It does no I/O.
-	Seal()
-	// Commit makes the rows of the sealed epoch, or else of the open one, and the marks of to visible together, and only
-	// if the sink has of each of those marks what from has; else it fails with schemas.ErrFenced. Other marks stay what
-	// they are. An epoch may have no rows. about is for the sink's history; it may be nil. After a failure the epoch is
-	// gone, and what was written since is to be discarded by Close.
-	Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error
-	// Close discards what is not committed. It may be called at any time but during a Commit, and more than once; the
+	// Seal ends the open epoch and returns what commits it, on any goroutine: what is written from now on is of the next
+	// one. It does no I/O.
+	//
+	// commit makes the epoch's rows and the marks of to visible together, and only if the sink has of each of those marks
+	// what from has; else it fails with schemas.ErrFenced. Other marks stay what they are. An epoch may have no rows. about
+	// is for the sink's history; it may be nil. After a failure the epoch is gone, and what was written since with it.
+	// Epochs are committed one at a time, in their order.
+	Seal(ctx context.Context) (commit func(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error, err error)
+	// Close discards what is not committed. It may be called at any time but during a commit, and more than once; the
 	// sink can be used again.
 	Close(ctx context.Context) error
 }

@@ -90,15 +90,15 @@ func (r *run) draining(ctx, admit context.Context) (work context.Context, cut co
 	return work, cut
 }
 
-// ending returns the contexts of the end of a pass. When reading ends because it was asked to, or for lost partitions,
-// what is not on the wire behind all that is stays there, and the rest is brought to its answers, so that what was paid
-// is what can be committed: for Options.Drain. When it ends because something failed, nothing is sent any more.
+// ending returns the contexts of the end of a pass. What is on the wire then has Options.Drain to come to its end, and
+// nothing else is sent. But where partitions go to another process, or this one leaves its group, the rows before those
+// on the wire are brought to their answers as well: an answer that cannot be committed would be paid again elsewhere.
 func (r *run) ending(reading context.Context) (admit, work context.Context, cut context.CancelFunc) {
 	admit, end := context.WithCancelCause(context.WithoutCancel(reading))
 	work, stop := context.WithCancel(context.WithoutCancel(reading))
 	context.AfterFunc(reading, func() {
 		cause := context.Cause(reading)
-		if errors.Is(cause, errLost) || reading.Err() != nil && r.asked.Err() != nil {
+		if errors.Is(cause, errLost) || r.assignment != nil && r.asked.Err() != nil {
 			r.asker.chain.limiter.Halt()
 		} else {
 			end(cause)

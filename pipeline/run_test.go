@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,14 +91,13 @@ type handle struct {
 	shelf *shelf // nil: the one that it is part of
 	dead  error  // what everything fails with
 
-	open, sealed []arrow.Record
-	isSealed     bool
+	open []arrow.Record
 }
 
 func (s *shelf) Marks(ctx context.Context) (schemas.Marks, error) { return s.on().Marks(ctx) }
 
-func (s *shelf) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
-	return s.on().Commit(ctx, from, to, about)
+func (s *shelf) Seal(ctx context.Context) (func(context.Context, schemas.Marks, schemas.Marks, *schemas.Epoch) error, error) {
+	return s.on().Seal(ctx)
 }
 
 func (s *shelf) on() *handle {
@@ -119,21 +117,18 @@ func (h *handle) Write(_ context.Context, record arrow.Record) error {
 	return nil
 }
 
-func (h *handle) Seal() { h.sealed, h.open, h.isSealed = h.open, nil, true }
-
-func (h *handle) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
-	if !h.isSealed {
-		h.Seal()
-	}
-	sealed := h.sealed
-	h.sealed, h.isSealed = nil, false
-	err := h.shelf.commit(ctx, from, to, about, sealed, func() error { return h.dead })
-	if err != nil {
-		for _, record := range sealed {
-			record.Release()
+func (h *handle) Seal(context.Context) (func(context.Context, schemas.Marks, schemas.Marks, *schemas.Epoch) error, error) {
+	sealed := h.open
+	h.open = nil
+	return func(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+		err := h.shelf.commit(ctx, from, to, about, sealed, func() error { return h.dead })
+		if err != nil {
+			for _, record := range sealed {
+				record.Release()
+			}
 		}
-	}
-	return err
+		return err
+	}, nil
 }
 
 func (s *shelf) commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch, rows []arrow.Record, dead func() error) error {
@@ -165,10 +160,10 @@ func (s *shelf) commit(ctx context.Context, from, to schemas.Marks, about *schem
 }
 
 func (h *handle) Close(context.Context) error {
-	for _, record := range slices.Concat(h.open, h.sealed) {
+	for _, record := range h.open {
 		record.Release()
 	}
-	h.open, h.sealed, h.isSealed = nil, nil, false
+	h.open = nil
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -51,10 +52,16 @@ type SinkOptions struct {
 // A Sink is not safe for concurrent use.
 type Sink struct {
 	options SinkOptions
-	object  store.Writer // the file in progress, nil between commits
-	rows    *parquet.Writer
-	number  int64  // of the file in progress
-	commit  string // its identity
+	open    *pending // being written; nil between commits
+	sealed  atomic.Int64 // number of the file that is being committed; 0: none
+}
+
+// pending is a file in progress.
+type pending struct {
+	object store.Writer
+	rows   *parquet.Writer
+	number int64
+	commit string // its identity
 }
 
 // NewSink returns a sink; nothing is read or written before the first call.
@@ -105,32 +112,37 @@ func (s *Sink) Marks(ctx context.Context) (schemas.Marks, error) {
 
 // Write appends the rows of record to the next commit. It keeps no reference.
 func (s *Sink) Write(ctx context.Context, record arrow.Record) error {
-	if s.object == nil {
-		newest, err := s.last(ctx)
+	if s.open == nil {
+		number := s.sealed.Load() + 1
+		if number == 1 {
+			newest, err := s.last(ctx)
+			if err != nil {
+				return err
+			}
+			number = newest.number + 1
+		}
+		begun, err := s.begin(ctx, number)
 		if err != nil {
 			return err
 		}
-		if err := s.begin(ctx, newest.number+1); err != nil {
-			return err
-		}
+		s.open = begun
 	}
-	if err := s.rows.Write(record); err != nil {
+	if err := s.open.rows.Write(record); err != nil {
 		return fmt.Errorf("files: %w", err)
 	}
 	return nil
 }
 
-func (s *Sink) begin(ctx context.Context, number int64) error {
+func (s *Sink) begin(ctx context.Context, number int64) (*pending, error) {
 	object, err := s.options.Store.Create(ctx, partName(number))
 	if err != nil {
-		return fmt.Errorf("files: %w", err)
+		return nil, fmt.Errorf("files: %w", err)
 	}
 	rows, err := s.writer(object)
 	if err != nil {
-		return errors.Join(err, object.Abort())
+		return nil, errors.Join(err, object.Abort())
 	}
-	s.object, s.rows, s.number, s.commit = object, rows, number, uuid.NewString()
-	return nil
+	return &pending{object: object, rows: rows, number: number, commit: uuid.NewString()}, nil
 }
 
 func (s *Sink) writer(to io.Writer) (*parquet.Writer, error) {
@@ -141,17 +153,39 @@ func (s *Sink) writer(to io.Writer) (*parquet.Writer, error) {
 	return rows, nil
 }
 
-// Commit makes the rows since the last commit, and to as the marks, durable as one file. Where the marks are
-// not from any more, or another writer took the file's number, it is refused with schemas.ErrFenced. The rows
-// are discarded when it fails.
-func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks, _ *schemas.Epoch) error {
-	if s.object == nil && from.Equal(to) {
-		return nil
+// Commit is Seal, and what that returns.
+func (s *Sink) Commit(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error {
+	commit, err := s.Seal(ctx)
+	if err != nil {
+		return err
 	}
-	return errors.Join(s.settle(ctx, from, to), s.Close(ctx))
+	return commit(ctx, from, to, about)
 }
 
-func (s *Sink) settle(ctx context.Context, from, to schemas.Marks) error {
+// Seal ends the file in progress and returns what makes its rows, and the marks of to, durable as one file. Where of these
+// marks one is not what from has any more, or another writer took the file's number, it is refused with schemas.ErrFenced.
+// The rows are discarded when it fails. What is written meanwhile is of the file after it.
+func (s *Sink) Seal(context.Context) (func(ctx context.Context, from, to schemas.Marks, about *schemas.Epoch) error, error) {
+	sealed := s.open
+	s.open = nil
+	if sealed != nil {
+		s.sealed.Store(sealed.number)
+	}
+	return func(ctx context.Context, from, to schemas.Marks, _ *schemas.Epoch) error {
+		if sealed == nil && from.Equal(to) {
+			return nil
+		}
+		defer s.sealed.Store(0)
+		return s.settle(ctx, sealed, from, to)
+	}, nil
+}
+
+func (s *Sink) settle(ctx context.Context, sealed *pending, from, to schemas.Marks) (err error) {
+	defer func() {
+		if sealed != nil {
+			err = errors.Join(err, sealed.discard())
+		}
+	}()
 	newest, err := s.last(ctx)
 	if err != nil {
 		return err
@@ -160,36 +194,47 @@ func (s *Sink) settle(ctx context.Context, from, to schemas.Marks) error {
 	if err != nil {
 		return err
 	}
-	if !marks.Equal(from) {
-		return fmt.Errorf("files: the folder is at %s, this run continues from %s: %w", marks, from, schemas.ErrFenced)
+	for name := range to {
+		there, ok := marks[name]
+		if was, had := from[name]; ok != had || there != was {
+			return fmt.Errorf("files: the folder is at %s, this run continues from %s: %w", marks, from, schemas.ErrFenced)
+		}
 	}
-	if s.object == nil { // no rows, yet progress: a file without rows holds the marks
-		if err := s.begin(ctx, newest.number+1); err != nil {
+	if sealed == nil { // no rows, yet progress: a file without rows holds the marks
+		if sealed, err = s.begin(ctx, newest.number+1); err != nil {
 			return err
 		}
 	}
-	if s.number != newest.number+1 {
+	if sealed.number != newest.number+1 {
 		return fmt.Errorf("files: %s is there already: another run writes to this folder: %w", partName(newest.number), schemas.ErrFenced)
 	}
 	size := 0
-	for key, value := range s.footer(newest, to) {
-		s.rows.SetMetadata(key, value)
+	for key, value := range s.footer(newest, sealed, to) {
+		sealed.rows.SetMetadata(key, value)
 		size += len(key) + len(value)
 	}
 	if size > maxMarksBytes {
 		return fmt.Errorf("files: the marks take %d bytes, more than %d fit: begin a new folder under a new job name: %w", size, maxMarksBytes, schemas.ErrInvalid)
 	}
-	if _, err := s.rows.Close(); err != nil {
+	if _, err := sealed.rows.Close(); err != nil {
 		return fmt.Errorf("files: %w", err)
 	}
-	return s.place(ctx)
+	return s.place(ctx, sealed)
+}
+
+// discard gives up what was not committed; of a file that was, it does nothing.
+func (p *pending) discard() error {
+	if err := p.object.Abort(); err != nil {
+		return fmt.Errorf("files: %w", err)
+	}
+	return nil
 }
 
 // footer is what the file in progress says of itself: the marks of all jobs, and its identity.
-func (s *Sink) footer(newest last, to schemas.Marks) map[string]string {
-	metadata := map[string]string{commitKey: s.commit}
+func (s *Sink) footer(newest last, sealed *pending, to schemas.Marks) map[string]string {
+	metadata := map[string]string{commitKey: sealed.commit}
 	for key, value := range newest.metadata {
-		if mark, ok := strings.CutPrefix(key, markKey); ok && !strings.HasPrefix(mark, s.options.Prefix) {
+		if strings.HasPrefix(key, markKey) {
 			metadata[key] = value
 		}
 	}
@@ -201,17 +246,17 @@ func (s *Sink) footer(newest last, to schemas.Marks) map[string]string {
 
 // place gives the file its name. An error may hide that it took effect: the identity of the commit that has the
 // name tells. Where that cannot be read either, the error is Ambiguous and the next run's Marks tell.
-func (s *Sink) place(ctx context.Context) error {
-	err := s.object.CommitIfAbsent(ctx)
+func (s *Sink) place(ctx context.Context, sealed *pending) error {
+	err := sealed.object.CommitIfAbsent(ctx)
 	if err == nil {
 		return nil
 	}
-	name := partName(s.number)
+	name := partName(sealed.number)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout) // also when ctx has ended
 	defer cancel()
-	present, readErr := s.read(ctx, s.number)
+	present, readErr := s.read(ctx, sealed.number)
 	switch {
-	case readErr == nil && present.metadata[commitKey] == s.commit:
+	case readErr == nil && present.metadata[commitKey] == sealed.commit:
 		return nil
 	case readErr == nil:
 		return fmt.Errorf("files: %s: another run was faster: %w: %w", name, schemas.ErrFenced, err)
@@ -223,15 +268,12 @@ func (s *Sink) place(ctx context.Context) error {
 
 // Close discards what is not committed. The sink can be used again.
 func (s *Sink) Close(context.Context) error {
-	if s.object == nil {
+	open := s.open
+	s.open = nil
+	if open == nil {
 		return nil
 	}
-	err := s.object.Abort()
-	s.object, s.rows = nil, nil
-	if err != nil {
-		return fmt.Errorf("files: %w", err)
-	}
-	return nil
+	return open.discard()
 }
 
 func (s *Sink) marks(newest last) (schemas.Marks, error) {
