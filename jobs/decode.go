@@ -82,7 +82,13 @@ func (d decoder) complete(file *File) {
 	file.Sink.Delta = d.table("sink", "delta")
 	file.Audit.Usage = d.table("audit", "usage")
 	file.Request.Timeout = d.duration(file.Request.Timeout, "request", "timeout")
+	d.kafka(file)
+	if file.Source.Follow {
+		file.Commit.Interval = 0
+	}
 	file.Commit.Interval = d.duration(file.Commit.Interval, "commit", "interval")
+	file.Request.BatchWait = d.duration(0, "request", "batch_wait")
+	file.OnError.DeadLetters = d.table("on_error", "dead_letters")
 	file.OnError.FailAbove = d.share(file.OnError.FailAbove, "on_error", "fail_above")
 	file.Limits.Budget = d.usd("limits", "budget_usd")
 	if format := &file.Request.ResponseFormat; !format.IsZero() {
@@ -103,7 +109,7 @@ func (d decoder) validate(file *File) {
 	if strings.Trim(file.Job, ".") == "" && file.Job != "" {
 		d.doc.Add("the name `"+file.Job+"` has only dots", "use a name such as `triage_tickets`", "job")
 	}
-	if file.Source.Format != "" && d.doc.Has("source", "delta") {
+	if file.Source.Format != "" && (d.doc.Has("source", "delta") || file.Source.Kafka != nil) {
 		d.doc.Add("`source.format` is for `files`; a Delta table knows its own", "remove it", "source", "format")
 	}
 	for i, pattern := range file.Source.Files {
@@ -123,8 +129,36 @@ func (d decoder) validate(file *File) {
 	if text, ok := d.doc.Text("sink", "files"); ok && strings.Contains(text, "://") {
 		d.doc.Add("`sink.files` is a folder of this machine, and no URL", "write its path", "sink", "files")
 	}
+	d.streaming(file)
 	d.fitting(&file.Request)
 	d.distinct(file)
+}
+
+// streaming refuses keys that the source has no use for.
+func (d decoder) streaming(file *File) {
+	source := &file.Source
+	for _, each := range []struct {
+		of   string
+		fits bool
+		path []string
+	}{
+		{"a Delta table or Kafka: files do not grow", source.Files == nil, []string{"source", "follow"}},
+		{"a Delta table", !source.Delta.IsZero(), []string{"source", "change_feed"}},
+		{"a Delta table or Kafka", source.Files == nil, []string{"source", "fail_on_data_loss"}},
+		{"Kafka: a row of a table stays where it is, and the results have its error", source.Kafka != nil, []string{"on_error", "dead_letters"}},
+	} {
+		if d.doc.Has(each.path...) && !each.fits {
+			d.doc.Add("`"+strings.Join(each.path, ".")+"` is for "+each.of, "remove it", each.path...)
+		}
+	}
+	if request := &file.Request; request.OrderByKey {
+		if request.BatchSize > 1 || request.Messages == nil {
+			d.doc.Add("`request.order_by_key` is for requests of one row", "remove it", "request", "order_by_key")
+		}
+		if len(request.Key) == 0 && source.Kafka == nil {
+			d.doc.Add("`request.order_by_key` needs to know what the key is", "add `request.key`", "request", "order_by_key")
+		}
+	}
 }
 
 // fitting refuses keys of a request that are for another kind of it.
@@ -137,6 +171,7 @@ func (d decoder) fitting(request *Request) {
 		{"layout", "`features`", !request.Features.IsZero()},
 		{"batch_size", "`input` or `features`", request.Messages == nil},
 		{"batch_tokens", "`input` or `features`", request.Messages == nil},
+		{"batch_wait", "`input` or `features`", request.Messages == nil},
 	} {
 		if d.doc.Has("request", each.key) && !each.fits {
 			d.doc.Add("`request."+each.key+"` is for a request of "+each.of, "remove it", "request", each.key)
@@ -154,6 +189,7 @@ func (d decoder) distinct(file *File) {
 		{file.Sink.Delta, []string{"sink", "delta"}},
 		{TableRef{Location: file.Sink.Files}, []string{"sink", "files"}},
 		{file.Audit.Usage, []string{"audit", "usage"}},
+		{file.OnError.DeadLetters, []string{"on_error", "dead_letters"}},
 	}
 	for i, table := range tables {
 		for _, earlier := range tables[:i] {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/connectors/kafka/serde"
 	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/schemas"
 )
@@ -56,7 +57,7 @@ func TestDefaults(t *testing.T) {
 		Job:     "triage",
 		State:   folder + "/.inflow",
 		Catalog: CatalogRef{Local: folder + "/catalog.yaml"},
-		Source:  Source{Delta: TableRef{Name: "main.support.tickets"}},
+		Source:  Source{Delta: TableRef{Name: "main.support.tickets"}, FailOnDataLoss: true},
 		Request: Request{
 			Endpoint: "triage", Messages: []Message{{Role: "user", Content: "{{ subject }}"}},
 			Reuse: pipeline.ReuseRow, Timeout: 2 * time.Minute,
@@ -83,7 +84,7 @@ func TestEveryKey(t *testing.T) {
 		Catalog: CatalogRef{Local: filepath.Dir(folder) + "/catalog.yaml"},
 		Source: Source{
 			Files: []string{folder + "/data/*.jsonl", "/srv/more/*.jsonl"}, Format: "jsonl",
-			Columns: []string{"ticket_id", "subject", "body"}, Where: "status == 'open'",
+			Columns: []string{"ticket_id", "subject", "body"}, Where: "status == 'open'", FailOnDataLoss: true,
 		},
 		Request: Request{
 			Endpoint: "main.ai.triage", Key: []string{"ticket_id"},
@@ -104,6 +105,30 @@ func TestEveryKey(t *testing.T) {
 		Commit:  Commit{Rows: 100, Interval: 250 * time.Millisecond},
 	}
 	compare(t, got, want)
+}
+
+func TestKafkaKeys(t *testing.T) {
+	t.Parallel()
+	got := load(t, "testdata/good/kafka.yaml")
+	folder := absolute(t, "testdata/good")
+	want := Source{
+		Follow: true, Columns: []string{"body", "_key", "_timestamp"},
+		Kafka: &Kafka{
+			Brokers: []string{"a:9092", "b:9092"}, Topics: []string{"tickets"}, Group: "triage_stream", Start: "latest",
+			Value:      KafkaFormat{Format: serde.Avro, Subject: "tickets", Version: 3},
+			Key:        KafkaFormat{Format: serde.Text},
+			Tombstones: "row",
+			Registry:   &SchemaRegistry{URL: "http://127.0.0.1:8081", Username: "u", Password: "{{secrets/kafka/registry}}"},
+			TLS:        &KafkaTLS{CA: folder + "/ca.pem"},
+			SASL:       &KafkaSASL{Mechanism: "SCRAM-SHA-512", Username: "inflow", Password: "{{secrets/kafka/password}}"},
+		},
+	}
+	if !reflect.DeepEqual(got.Source, want) {
+		t.Errorf("got\n%+v %+v\nwant\n%+v %+v", got.Source, got.Source.Kafka, want, want.Kafka)
+	}
+	if got.Commit.Interval != 0 || !got.Request.OrderByKey || got.OnError.DeadLetters.Name != "main.support.dead" {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestPathsStartAtTheFile(t *testing.T) {
@@ -239,9 +264,9 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if file.Job == "" || file.Request.Endpoint == "" || len(file.Request.Messages) == 0 ||
-			file.Source.Delta.IsZero() == (len(file.Source.Files) == 0) ||
+			file.Source.Delta.IsZero() == (len(file.Source.Files) == 0 && file.Source.Kafka == nil) ||
 			file.Sink.Delta.IsZero() == (file.Sink.Files == "") ||
-			file.Limits.Concurrency < 1 || file.Request.Timeout <= 0 || file.Commit.Interval <= 0 || file.Commit.Rows < 1 ||
+			file.Limits.Concurrency < 1 || file.Request.Timeout <= 0 || file.Commit.Interval <= 0 && !file.Source.Follow || file.Commit.Rows < 1 ||
 			file.OnError.FailAbove < 0 || file.OnError.FailAbove > 1 || file.Limits.Budget.Cmp(schemas.USD{}) < 0 {
 			t.Fatalf("an incomplete file: %+v", file)
 		}

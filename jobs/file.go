@@ -39,13 +39,18 @@ type CatalogRef struct {
 	Local string `yaml:"local"` // the path of a local catalog file
 }
 
-// Source is where rows come from. Exactly one of Delta and Files is set.
+// Source is where rows come from. Exactly one of Delta, Files and Kafka is set.
 type Source struct {
-	Delta   TableRef `yaml:"-"`
-	Files   []string `yaml:"-"` // paths, which may hold wildcards
-	Format  string   `yaml:"format"`
-	Columns []string `yaml:"columns"` // nil: all
-	Where   string   `yaml:"where"`   // CEL; empty: every row
+	Delta TableRef `yaml:"-"`
+	Files []string `yaml:"-"` // paths, which may hold wildcards
+	Kafka *Kafka   `yaml:"kafka"`
+	// Follow goes on with what is appended; ChangeFeed reads how the rows of a Delta table changed.
+	Follow         bool     `yaml:"follow"` // default false; of Kafka, true
+	ChangeFeed     bool     `yaml:"change_feed"`
+	FailOnDataLoss bool     `yaml:"fail_on_data_loss"` // default true
+	Format         string   `yaml:"format"`
+	Columns        []string `yaml:"columns"` // nil: all
+	Where          string   `yaml:"where"`   // CEL; empty: every row
 }
 
 // TableRef names a Delta table, by its name in the catalog or by where it lies. At most one field is set;
@@ -77,6 +82,9 @@ type Request struct {
 	// BatchSize and BatchTokens bound a request of several rows; 0: what suits the task.
 	BatchSize   int   `yaml:"batch_size"`
 	BatchTokens int64 `yaml:"batch_tokens"`
+	// BatchWait is how long a request waits for more rows; 0: until the source has no more at hand.
+	BatchWait  time.Duration `yaml:"-"`
+	OrderByKey bool          `yaml:"order_by_key"` // rows of one key one after another
 	// ResponseFormat is what an answer must look like, in one of the ways of package answers; zero: text.
 	ResponseFormat yaml.Node     `yaml:"response_format"`
 	Answer         *answers.Type `yaml:"-"` // of it; nil: text
@@ -180,6 +188,8 @@ type Limits struct {
 type OnError struct {
 	Retries   int     `yaml:"retries"` // attempts after the first; default 5
 	FailAbove float64 `yaml:"-"`       // the share of failed rows, 0 to 1; default 0.1
+	// DeadLetters takes the records of Kafka that have no answer; zero: they are rows of the results.
+	DeadLetters TableRef `yaml:"-"`
 }
 
 // Sink is where answers go. Exactly one of Delta and Files is set.
@@ -196,13 +206,14 @@ type Audit struct {
 // Commit bounds an epoch: the first bound that is reached commits.
 type Commit struct {
 	Rows     int           `yaml:"rows"` // default 50000
-	Interval time.Duration `yaml:"-"`    // default 30s
+	Interval time.Duration `yaml:"-"`    // default 30s; 0, where the source is followed: as long as commits suggest
 }
 
 // defaults is a File before its own keys are read.
 func defaults() *File {
 	return &File{
 		State:   ".inflow",
+		Source:  Source{FailOnDataLoss: true},
 		Request: Request{Reuse: pipeline.ReuseRow, Timeout: 120 * time.Second},
 		Limits:  Limits{Concurrency: 64},
 		OnError: OnError{Retries: 5, FailAbove: 0.1},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,6 +39,9 @@ const (
 	shard = "0"
 )
 
+// keepAnswers is how long a stream finds an earlier answer to the same question.
+const keepAnswers = 24 * time.Hour
+
 // Drain is how long calls on the wire may take to finish once a run was asked to stop.
 const Drain = 30 * time.Second
 
@@ -46,6 +50,8 @@ type Catalog interface {
 	Principal() string
 	Table(ctx context.Context, name string) (schemas.Table, error)
 	Endpoint(ctx context.Context, name string) (schemas.Endpoint, error)
+	// Secret returns the value of "scope/key".
+	Secret(ctx context.Context, name string) (schemas.Secret, error)
 	// Authorize reports every privilege that is missing; the error is then schemas.ErrPermission.
 	Authorize(ctx context.Context, needs []schemas.Need) error
 }
@@ -69,6 +75,9 @@ type Job struct {
 	sourceName  string
 	sink        *namedSink
 	usage       *namedSink // nil: no usage table
+	letters     *namedSink // nil: no dead letters are kept
+	names       Catalog
+	closers     []func(context.Context) error // of the source, the last one first
 	question    pipeline.Question
 	features    []prompts.Feature // of predictions
 	limits      limits.Options
@@ -94,7 +103,7 @@ func Prepare(ctx context.Context, file *File, environment Environment) (job *Job
 	if err != nil {
 		return nil, err
 	}
-	j.Principal = names.Principal()
+	j.Principal, j.names = names.Principal(), names
 	locations, err := j.resolve(ctx, names)
 	if err != nil {
 		return nil, err
@@ -112,7 +121,7 @@ func Prepare(ctx context.Context, file *File, environment Environment) (job *Job
 }
 
 // locations are where a job's tables lie; empty where a table is not of Delta, or not there at all.
-type locations struct{ source, sink, usage string }
+type locations struct{ source, sink, usage, letters string }
 
 // resolve turns names into places and endpoints, once the principal may use them.
 func (j *Job) resolve(ctx context.Context, names Catalog) (locations, error) {
@@ -128,6 +137,7 @@ func (j *Job) resolve(ctx context.Context, names Catalog) (locations, error) {
 		{j.File.Source.Delta, &found.source, schemas.PrivilegeSelect, []string{"source", "delta"}},
 		{j.File.Sink.Delta, &found.sink, schemas.PrivilegeModify, []string{"sink", "delta"}},
 		{j.File.Audit.Usage, &found.usage, schemas.PrivilegeModify, []string{"audit", "usage"}},
+		{j.File.OnError.DeadLetters, &found.letters, schemas.PrivilegeModify, []string{"on_error", "dead_letters"}},
 	} {
 		*table.location = table.ref.Location
 		if table.ref.Name == "" {
@@ -165,6 +175,9 @@ func (j *Job) at(err error, path ...string) error {
 }
 
 func (j *Job) openSource(ctx context.Context, found locations) error {
+	if j.File.Source.Kafka != nil {
+		return j.openKafka(ctx)
+	}
 	if found.source == "" {
 		// A file's identity, and so its mark, is its absolute path: it stays the same whatever patterns the job
 		// has next time.
@@ -191,6 +204,8 @@ func (j *Job) openSource(ctx context.Context, found locations) error {
 	}
 	source, err := delta.NewSource(table, delta.SourceOptions{
 		Columns: j.File.Source.Columns, BatchRows: j.batchRows(), Name: j.sourceName,
+		Follow: j.File.Source.Follow, ChangeFeed: j.File.Source.ChangeFeed, SkipLost: !j.File.Source.FailOnDataLoss,
+		Logger: j.environment.Logger,
 	})
 	if err != nil {
 		return fmt.Errorf("source.delta: %s: %w", j.sourceName, err)
@@ -271,6 +286,12 @@ func (j *Job) openSinks(ctx context.Context, found locations) error {
 		})
 		faults = append(faults, err)
 	}
+	if found.letters != "" {
+		j.letters, err = openDelta(ctx, "on_error.dead_letters: "+j.File.OnError.DeadLetters.String(), found.letters, delta.SinkOptions{
+			Prefix: j.prefix(), Schema: schemas.DeadLetterSchema(), NoStatistics: textColumns(schemas.DeadLetterSchema()),
+		})
+		faults = append(faults, err)
+	}
 	return errors.Join(faults...)
 }
 
@@ -301,8 +322,10 @@ func textColumns(schema *arrow.Schema) []string {
 // Check finds out whether the sinks can be written, without writing.
 func (j *Job) Check(ctx context.Context) error {
 	faults := []error{j.sink.Check(ctx)}
-	if j.usage != nil {
-		faults = append(faults, j.usage.Check(ctx))
+	for _, each := range []*namedSink{j.usage, j.letters} {
+		if each != nil {
+			faults = append(faults, each.Check(ctx))
+		}
 	}
 	return errors.Join(faults...)
 }
@@ -336,13 +359,24 @@ func (j *Job) Run(ctx context.Context, stats *pipeline.Stats) (err error) {
 	}
 	defer func() { err = errors.Join(err, record.Close()) }()
 	// A nil *T in an interface is not nil: the usage table is handed over only where there is one.
-	var usage pipeline.Sink
+	var usage, letters pipeline.Sink
 	if j.usage != nil {
 		usage = j.usage
 	}
+	if j.letters != nil {
+		letters = j.letters
+	}
+	if j.File.Source.Follow {
+		record.KeepFor(keepAnswers)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
 	return pipeline.Run(ctx, pipeline.Options{
 		Job: j.File.Job, RunID: j.RunID, Requester: j.Principal, SourceName: j.sourceName,
-		Source: j.source, Sink: j.sink, Usage: usage, Ledger: record,
+		Source: j.source, Sink: j.sink, Usage: usage, DeadLetters: letters, Ledger: record,
+		Follow: j.File.Source.Follow, Member: host + "/" + strconv.Itoa(os.Getpid()),
 		Question: j.question, Limiter: limits.New(j.limits), Prices: j.prices,
 		FailAbove: j.File.OnError.FailAbove,
 		EpochRows: int64(j.File.Commit.Rows), EpochBytes: epochBytes, EpochAge: j.File.Commit.Interval,
@@ -360,8 +394,13 @@ func (j *Job) Close(ctx context.Context) error {
 	if j.sink != nil {
 		faults = append(faults, j.sink.Close(ctx))
 	}
-	if j.usage != nil {
-		faults = append(faults, j.usage.Close(ctx))
+	for _, each := range []*namedSink{j.usage, j.letters} {
+		if each != nil {
+			faults = append(faults, each.Close(ctx))
+		}
+	}
+	for _, end := range slices.Backward(j.closers) {
+		faults = append(faults, end(ctx))
 	}
 	return errors.Join(faults...)
 }

@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/inflowhq/inflow/catalog/document"
+	"github.com/inflowhq/inflow/connectors/kafka"
 	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/pipeline/answers"
 	"github.com/inflowhq/inflow/pipeline/filters"
@@ -31,7 +32,7 @@ func (j *Job) pose() error {
 	request := &j.File.Request
 	j.question = pipeline.Question{
 		Endpoint: j.Endpoint, Answer: request.Answer, Parameters: request.Parameters, Layout: request.Layout,
-		BatchSize: request.BatchSize, BatchTokens: request.BatchTokens,
+		BatchSize: request.BatchSize, BatchTokens: request.BatchTokens, BatchWait: request.BatchWait,
 		Reuse: request.Reuse, Timeout: request.Timeout, Retries: j.File.OnError.Retries,
 	}
 	rows, tokens := 1, int64(0)
@@ -223,8 +224,27 @@ func (j *Job) bind() error {
 		}
 		j.question.Key = append(j.question.Key, indices[0])
 	}
+	faults = append(faults, j.ordered(schema)...)
 	j.question.Files, j.question.Filter = j.media, filter
 	return j.File.Join(faults...)
+}
+
+// ordered finds out of which columns rows are asked one after another: the job's key, or that of Kafka's records.
+func (j *Job) ordered(schema *arrow.Schema) []Fault {
+	if j.question.EventTime = -1; !j.File.Request.OrderByKey {
+		return nil
+	}
+	if at := schema.FieldIndices(kafka.ColumnTimestamp); len(at) > 0 {
+		j.question.EventTime = at[0]
+	}
+	if j.question.OrderBy = j.question.Key; j.question.OrderBy == nil {
+		at := schema.FieldIndices(kafka.ColumnKey)
+		if len(at) == 0 {
+			return []Fault{j.File.Fault("`source.columns` leaves `_key` out, which the order is by", "add it, or `request.key`", "request", "order_by_key")}
+		}
+		j.question.OrderBy = at
+	}
+	return nil
 }
 
 // template reads the messages, or the input as the only one.

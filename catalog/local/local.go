@@ -37,9 +37,10 @@ type Catalog struct {
 	tables    map[string]schemas.Table
 	endpoints map[string]endpoint
 	// owner is set where the file has no grants: the principal owns everything in it.
-	owner  bool
-	grants []grant
-	groups map[string][]string
+	owner   bool
+	grants  []grant
+	groups  map[string][]string
+	secrets map[string]secret
 }
 
 // file is the catalog file as it is written.
@@ -90,7 +91,10 @@ func parse(
 		tables: b.tables(), endpoints: b.endpoints(),
 		owner: !doc.Has("grants"), groups: written.Groups,
 	}
-	catalog.grants = b.grants(catalog)
+	catalog.grants, catalog.secrets = b.grants(catalog), make(map[string]secret, len(written.Secrets))
+	for name := range written.Secrets {
+		catalog.secrets[name] = b.secret(name, []string{"secrets", name})
+	}
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
@@ -140,6 +144,14 @@ func (c *Catalog) Table(_ context.Context, name string) (schemas.Table, error) {
 	}
 	return schemas.Table{}, c.unknown("table", name, slices.Collect(maps.Keys(c.tables)),
 		"tables", name+": {location: ./path}")
+}
+
+// Secret returns the value of "scope/key". It may block on reading its file.
+func (c *Catalog) Secret(_ context.Context, name string) (schemas.Secret, error) {
+	if find, ok := c.secrets[name]; ok {
+		return find()
+	}
+	return schemas.Secret{}, c.unknown("secret", name, slices.Collect(maps.Keys(c.secrets)), "secrets", name+": {env: VARIABLE}")
 }
 
 // Endpoint resolves an endpoint and its secrets. It may block on reading the files of secrets.
