@@ -96,9 +96,10 @@ func (r *run) draining(ctx, admit context.Context) (work context.Context, cut co
 func (r *run) ending(reading context.Context) (admit, work context.Context, cut context.CancelFunc) {
 	admit, end := context.WithCancelCause(context.WithoutCancel(reading))
 	work, stop := context.WithCancel(context.WithoutCancel(reading))
+	shared := r.assignment != nil
 	context.AfterFunc(reading, func() {
 		cause := context.Cause(reading)
-		if errors.Is(cause, errLost) || r.assignment != nil && r.asked.Err() != nil {
+		if errors.Is(cause, errLost) || shared && r.asked.Err() != nil {
 			r.asker.chain.limiter.Halt()
 		} else {
 			end(cause)

@@ -720,7 +720,7 @@ func TestTooManyErrorsOfTheLastRows(t *testing.T) {
 // partition's order, and nobody pays for what another has committed. Where all leave in order nothing is paid twice.
 func TestGroup(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(60) {
+	for seed := range uint64(40) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { group(t, seed, seed%2 == 0) })

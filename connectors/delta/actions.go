@@ -17,6 +17,7 @@ type Action struct {
 	DomainMetadata *DomainMetadata `json:"domainMetadata,omitempty"`
 	Add            *Add            `json:"add,omitempty"`
 	Remove         *Remove         `json:"remove,omitempty"`
+	CDC            *CDC            `json:"cdc,omitempty"`
 }
 
 // Protocol says what a client must implement to read and to write the table.
@@ -89,6 +90,15 @@ type Remove struct {
 	DefaultRowCommitVersion *int64             `json:"defaultRowCommitVersion,omitempty"`
 }
 
+// CDC brings a file with the rows that a commit changed, and how. It is no part of the table.
+type CDC struct {
+	Path            string             `json:"path"`
+	PartitionValues map[string]*string `json:"partitionValues"`
+	Size            int64              `json:"size"`
+	DataChange      bool               `json:"dataChange"` // false
+	Tags            map[string]*string `json:"tags,omitempty"`
+}
+
 // DeletionVector names the rows of a data file that are no longer in the table.
 type DeletionVector struct {
 	StorageType    string `json:"storageType"` // u: UUID-named file, i: inline, p: absolute path
@@ -120,6 +130,20 @@ type CommitInfo struct {
 	IsBlindAppend       bool              `json:"isBlindAppend"`
 	EngineInfo          string            `json:"engineInfo,omitempty"`
 	TxnID               string            `json:"txnId,omitempty"`
+	UserMetadata        string            `json:"userMetadata,omitempty"`
+}
+
+// Time is when the commit was made, zero where it does not say. A commit has the time that Delta vouches for only where
+// the table has inCommitTimestamp.
+func (c *CommitInfo) Time() time.Time {
+	ms := c.Timestamp
+	if c.InCommitTimestamp > 0 {
+		ms = c.InCommitTimestamp
+	}
+	if ms <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -134,6 +158,7 @@ func (c *CommitInfo) UnmarshalJSON(data []byte) error {
 	_ = json.Unmarshal(fields["isBlindAppend"], &c.IsBlindAppend)
 	_ = json.Unmarshal(fields["engineInfo"], &c.EngineInfo)
 	_ = json.Unmarshal(fields["txnId"], &c.TxnID)
+	_ = json.Unmarshal(fields["userMetadata"], &c.UserMetadata)
 	c.OperationParameters = looseStrings(fields["operationParameters"])
 	c.OperationMetrics = looseStrings(fields["operationMetrics"])
 	return nil
@@ -169,6 +194,7 @@ func (a *Action) validate() error {
 	kinds := 0
 	for _, there := range []bool{
 		a.CommitInfo != nil, a.Protocol != nil, a.Metadata != nil, a.Txn != nil, a.DomainMetadata != nil, a.Add != nil, a.Remove != nil,
+		a.CDC != nil,
 	} {
 		if there {
 			kinds++
@@ -204,6 +230,10 @@ func (a *Action) validate() error {
 	case a.Remove != nil:
 		if a.Remove.Path == "" {
 			return errors.New("remove without path")
+		}
+	case a.CDC != nil:
+		if a.CDC.Path == "" {
+			return errors.New("cdc without path")
 		}
 	}
 	return nil

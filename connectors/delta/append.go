@@ -26,6 +26,8 @@ type AppendOptions struct {
 	Dictionary []string
 	// Operation is what the history shows; empty: WRITE.
 	Operation string
+	// UserMetadata stands in the history as it is.
+	UserMetadata string
 }
 
 // Append is one transaction that adds rows. Either Commit or Abort ends it. It is not safe for concurrent use.
@@ -139,19 +141,26 @@ func (a *Append) SetTxn(appID string, version int64) {
 // Commit makes the rows visible and returns the version that brought them. After any failure the transaction is
 // over and its files are deleted, but for a failure of class schemas.Ambiguous: then it may stand.
 func (a *Append) Commit(ctx context.Context) (int64, error) {
+	version, err := a.finish(ctx)
+	if err == nil && a.checkpointDue(version) {
+		if err := a.table.checkpointAt(ctx, version); err != nil {
+			a.table.warn(err) // the commit stands whatever becomes of it
+		}
+	}
+	return version, err
+}
+
+// finish is Commit without the checkpoint.
+func (a *Append) finish(ctx context.Context) (int64, error) {
 	if a.ended {
 		return 0, errEnded
 	}
 	a.ended = true
 	version, err := a.commit(ctx)
-	if err != nil {
-		if schemas.ClassOf(err) == schemas.Ambiguous {
-			return 0, err
-		}
-		return 0, errors.Join(err, a.discard(ctx))
+	if err == nil || schemas.ClassOf(err) == schemas.Ambiguous {
+		return version, err
 	}
-	a.checkpoint(ctx, version)
-	return version, nil
+	return 0, errors.Join(err, a.discard(ctx))
 }
 
 // Abort ends the transaction and deletes its files. After Commit it does nothing.
@@ -265,6 +274,13 @@ func (a *Append) rebase(ctx context.Context) error {
 	}
 }
 
+// adopt plans the transaction on a later state, if that leaves what it was planned on.
+func (a *Append) adopt(newer *state) {
+	if newer.version > a.base.version && newer.protocol == a.base.protocol && newer.metadata == a.base.metadata {
+		a.base = newer.clone()
+	}
+}
+
 // catchUp is a rebase before the first attempt. Commits that record our applications decide nothing yet.
 func (a *Append) catchUp(ctx context.Context) error {
 	txns := a.txns
@@ -309,6 +325,7 @@ func (a *Append) actions(id string) []Action {
 			"numOutputRows":  strconv.FormatInt(a.files.rows, 10),
 			"numOutputBytes": strconv.FormatInt(a.files.bytes, 10),
 		},
+		UserMetadata: a.options.UserMetadata,
 	}}}
 	if a.base.version < 0 {
 		actions = append(actions, Action{Protocol: a.base.protocol}, Action{Metadata: a.base.metadata})
@@ -324,20 +341,15 @@ func (a *Append) actions(id string) []Action {
 	return actions
 }
 
-// checkpoint writes one where the table's interval asks for it. The commit stands whatever becomes of it.
-func (a *Append) checkpoint(ctx context.Context, version int64) {
+// checkpointDue reports whether the table's interval asks for a checkpoint of a version.
+func (a *Append) checkpointDue(version int64) bool {
 	interval := int64(defaultCheckpointInterval)
 	if text, ok := a.base.metadata.Configuration["delta.checkpointInterval"]; ok {
 		if set, err := strconv.ParseInt(text, 10, 64); err == nil && set > 0 {
 			interval = set
 		}
 	}
-	if version == 0 || version%interval != 0 {
-		return
-	}
-	if err := a.table.checkpointAt(ctx, version); err != nil {
-		a.table.warn(err)
-	}
+	return version > 0 && version%interval == 0
 }
 
 // mismatch says how a table's columns differ from what is to be written.

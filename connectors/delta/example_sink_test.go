@@ -55,5 +55,9 @@ func runOnce(ctx context.Context, st store.Store) error {
 	if err := sink.Write(ctx, record); err != nil {
 		return errors.Join(err, sink.Close(ctx))
 	}
-	return sink.Commit(ctx, marks, schemas.Marks{"row": 2}, nil)
+	commit, err := sink.Seal(ctx)
+	if err == nil {
+		err = commit(ctx, marks, schemas.Marks{"row": 2}, nil)
+	}
+	return errors.Join(err, sink.Close(ctx))
 }

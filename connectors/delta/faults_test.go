@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/inflowhq/inflow/connectors/store"
@@ -37,6 +38,7 @@ func TestFailEveryOperation(t *testing.T) {
 		{"append and checkpoint", 1, 2, appendTwice},
 		{"sink, new table", 0, 2, sinkTwice},
 		{"sink and checkpoint", 1, 2, sinkTwice},
+		{"sink, epochs side by side", 1, 2, sinkBeside},
 		{"checkpoint", 1, 0, func(ctx context.Context, st store.Store) error {
 			table, err := Open(ctx, st)
 			if err != nil {
@@ -140,11 +142,12 @@ func appendTwice(ctx context.Context, st store.Store) error {
 	return nil
 }
 
-func sinkTwice(ctx context.Context, st store.Store) error {
+func sinkTwice(ctx context.Context, st store.Store) (err error) {
 	s, err := NewSink(ctx, st, SinkOptions{Prefix: "app/", Schema: idsSchema()})
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, s.Close(ctx)) }()
 	marks, err := s.Marks(ctx)
 	if err != nil {
 		return err
@@ -154,13 +157,106 @@ func sinkTwice(ctx context.Context, st store.Store) error {
 		err := s.Write(ctx, record)
 		record.Release()
 		if err != nil {
-			return errors.Join(err, s.Close(ctx))
+			return err
 		}
 		next := schemas.Marks{"m": i + 1}
-		if err := s.Commit(ctx, marks, next, nil); err != nil {
+		if err := commit(ctx, s, marks, next, nil); err != nil {
 			return err
 		}
 		marks = next
 	}
-	return s.Close(ctx)
+	return nil
+}
+
+// sinkBeside writes the second epoch while the first one is committed.
+func sinkBeside(ctx context.Context, st store.Store) (err error) {
+	s, err := NewSink(ctx, st, SinkOptions{Prefix: "app/", Schema: idsSchema()})
+	if err != nil {
+		return err
+	}
+	first := make(chan error, 1)
+	first <- nil
+	defer func() { err = errors.Join(err, <-first, s.Close(ctx)) }()
+	marks := schemas.Marks(nil)
+	for i := range int64(2) {
+		record := ids(50+i*faultsRows, 50+(i+1)*faultsRows)
+		err := s.Write(ctx, record)
+		record.Release()
+		if err != nil {
+			return err
+		}
+		sealed, err := s.Seal(ctx)
+		if err != nil {
+			return err
+		}
+		last := <-first
+		if last != nil {
+			first <- nil
+			return last
+		}
+		from, to := marks, schemas.Marks{"m": i + 1}
+		go func() { first <- sealed(ctx, from, to, &schemas.Epoch{Job: "app"}) }()
+		marks = to
+	}
+	return nil
+}
+
+// Whatever read fails, a source that is started again behind the last batch that it yielded reads every row once, and
+// what it says in the meantime is the truth or an error.
+func TestSourceFailsEveryOperation(t *testing.T) {
+	t.Parallel()
+	inner := fixture(t, "changes")
+	rows := fixtureRows(t, inner)
+	for n := 1; ; n++ {
+		faulty := storetest.FailNth(inner, n, errors.New("disk on fire"))
+		var got []string
+		var marks schemas.Marks
+		read := func(st store.Store) error {
+			table, err := Open(t.Context(), st)
+			if err != nil {
+				return err
+			}
+			s, err := NewSource(table, SourceOptions{ChangeFeed: true, ChangeTypes: allKinds(), StartVersion: new(int64(3)), SkipLost: true, Columns: []string{"id"}})
+			if err != nil {
+				return err
+			}
+			if _, err := s.Lag(t.Context(), marks); err != nil {
+				return err
+			}
+			for batch, err := range s.Read(t.Context(), marks) {
+				if err != nil {
+					return err
+				}
+				got, marks = append(got, lines(batch.Record)...), batch.Marks
+				batch.Release()
+			}
+			return nil
+		}
+		err := read(faulty)
+		equal(t, err != nil, faulty.Failed())
+		if err != nil {
+			contains(t, err, "disk on fire")
+			must(t, read(inner))
+		}
+		equal(t, strings.Join(got, "\n"), strings.Join(rows, "\n"))
+		if _, _, err := Epochs(t.Context(), storetest.FailNth(inner, n, errors.New("disk on fire")), "p/", 3); err != nil {
+			contains(t, err, "disk on fire")
+		}
+		if !faulty.Failed() {
+			return
+		}
+	}
+}
+
+func fixtureRows(t *testing.T, st store.Store) []string {
+	t.Helper()
+	var rows []string
+	s := source(t, st, SourceOptions{ChangeFeed: true, ChangeTypes: allKinds(), StartVersion: new(int64(3)), Columns: []string{"id"}})
+	for batch, err := range s.Read(t.Context(), nil) {
+		must(t, err)
+		rows = append(rows, lines(batch.Record)...)
+		batch.Release()
+	}
+	equal(t, len(rows), 9)
+	return rows
 }

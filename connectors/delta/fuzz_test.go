@@ -17,7 +17,7 @@ import (
 )
 
 func FuzzDecodeAction(f *testing.F) {
-	for _, line := range []string{protocol12, idMetadata, sparkCommit, add("a%20b"), remove("file:///x"), `{"txn":{"appId":"a","version":1}}`, `{"x":1}`, `{}`, `null`} {
+	for _, line := range []string{protocol12, idMetadata, sparkCommit, add("a%20b"), remove("file:///x"), `{"txn":{"appId":"a","version":1}}`, `{"cdc":{"path":"_change_data/a","partitionValues":{"p":null},"size":1,"dataChange":false}}`, `{"x":1}`, `{}`, `null`} {
 		f.Add([]byte(line))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {

@@ -169,3 +169,7 @@ func listNames(t *testing.T, st store.Store, suffix string) []string {
 	}
 	return names
 }
+
+func newRecord(fields []arrow.Field, columns []arrow.Array, rows int64) arrow.Record {
+	return array.NewRecord(arrow.NewSchema(fields, nil), columns, rows)
+}

@@ -64,14 +64,18 @@ func TestSourceResumesAnywhere(t *testing.T) {
 		equal(t, marks[len(marks)-1].String(), "row=1 snapshot=1 version=6")
 	}
 	_, everyRow := drain(t, source(t, st, SourceOptions{BatchRows: 1}), start)
-	for done, from := range everyRow {
+	done := 0
+	for _, from := range everyRow {
+		if from[MarkRow] > 0 { // versions 3 to 5 bring none
+			done++
+		}
 		for _, batchRows := range []int{1, 3, 100} {
 			rest, _ := drain(t, source(t, st, SourceOptions{BatchRows: batchRows}), from)
-			equal(t, strings.Join(rest, "\n"), strings.Join(whole[done+1:], "\n"))
+			equal(t, strings.Join(rest, "\n"), strings.Join(whole[done:], "\n"))
 		}
 		total, have, err := source(t, st, SourceOptions{}).Count(t.Context(), from)
 		must(t, err)
-		equal(t, total-have, int64(len(whole)-done-1))
+		equal(t, total-have, int64(len(whole)-done))
 	}
 }
 

@@ -47,7 +47,7 @@ func WithEngine(name string) Option { return func(s *settings) { s.engine = name
 func WithClock(now func() time.Time) Option { return func(s *settings) { s.now = now } }
 
 // WithWarnings calls warn with what went wrong without failing the call: a checkpoint that could not be written
-// after a commit that stands.
+// after a commit that stands. A Sink calls it on a goroutine of its own.
 func WithWarnings(warn func(error)) Option { return func(s *settings) { s.warn = warn } }
 
 func newTable(st store.Store, options []Option) *Table {
@@ -171,9 +171,7 @@ func (t *Table) summarise(ctx context.Context, version int64) (Commit, error) {
 		case action.CommitInfo != nil:
 			info := action.CommitInfo
 			commit.Operation, commit.EngineInfo = info.Operation, info.EngineInfo
-			if at := max(info.Timestamp, info.InCommitTimestamp); at > 0 {
-				commit.Time = time.UnixMilli(at).UTC()
-			}
+			commit.Time = info.Time()
 		case action.Add != nil:
 			commit.FilesAdded++
 			if rows := action.Add.Rows(); rows < 0 || commit.RowsAdded < 0 {

@@ -1,6 +1,7 @@
 // Package peers installs and calls the independent implementations that Inflow is checked against: for its tables
 // delta-rs, DuckDB and Arrow C++, all in one Python environment; for its questions real models behind llama.cpp,
-// MLflow's scoring server and the shape of OpenAI's embeddings, each in an environment of its own.
+// MLflow's scoring server and the shape of OpenAI's embeddings, each in an environment of its own; for its streams
+// Apache Kafka, a schema registry and their own clients, and Bento to be measured beside.
 //
 // It installs them by itself into the user's cache folder, once for each pinned set of versions. A peer that
 // cannot be installed is an error that names it; there is no way to go on without it.
@@ -52,48 +53,55 @@ func Install(ctx context.Context) (*Python, error) {
 // install builds the environment of a list of requirements, once for all test binaries. more, which may be nil, is done
 // with the new environment's folder before it counts as built.
 func install(ctx context.Context, name, requirements, script string, more func(ctx context.Context, folder string) error) (*Python, error) {
-	cache, err := os.UserCacheDir()
+	folder, err := once(name, requirements, func(folder string) error {
+		if err := build(ctx, folder, requirements); err != nil || more == nil {
+			return err
+		}
+		return more(ctx, folder)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
+		return nil, err
 	}
-	folder := filepath.Join(cache, "inflow-peers", name+"-"+fingerprint(requirements))
 	peer := &Python{
 		folder:      folder,
 		interpreter: filepath.Join(folder, "venv", "bin", "python"),
 		script:      filepath.Join(folder, "peer-"+fingerprint(script)+".py"),
 	}
-	// Test binaries run side by side: one builds, the others wait for it.
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // our own cache folder
-	if err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
-	}
-	defer lock.Close() //nolint:errcheck // closing unlocks; nothing was written
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, fmt.Errorf("peers: lock %s: %w", folder, err)
-	}
-	ready := filepath.Join(folder, "ready")
-	if _, err := os.Stat(ready); errors.Is(err, fs.ErrNotExist) {
-		if err := build(ctx, folder, requirements); err != nil {
-			return nil, err
-		}
-		if more != nil {
-			if err := more(ctx, folder); err != nil {
-				return nil, err
-			}
-		}
-		if err := writeWhole(ready, requirements); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
-	}
 	if err := writeWhole(peer.script, script); err != nil {
 		return nil, err
 	}
 	return peer, nil
+}
+
+// once returns the folder in the cache for a list of pinned versions, and has it filled first where nobody has.
+func once(name, pins string, fill func(folder string) error) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("peers: %w", err)
+	}
+	folder := filepath.Join(cache, "inflow-peers", name+"-"+fingerprint(pins))
+	// Test binaries run side by side: one builds, the others wait for it.
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", fmt.Errorf("peers: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_WRONLY, 0o600) //nolint:gosec // our own cache folder
+	if err != nil {
+		return "", fmt.Errorf("peers: %w", err)
+	}
+	defer lock.Close() //nolint:errcheck // closing unlocks; nothing was written
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("peers: lock %s: %w", folder, err)
+	}
+	ready := filepath.Join(folder, "ready")
+	if _, err := os.Stat(ready); err == nil {
+		return folder, nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("peers: %w", err)
+	}
+	if err := fill(folder); err != nil {
+		return "", err
+	}
+	return folder, writeWhole(ready, pins)
 }
 
 // Call runs a command of peer.py with args as its JSON input and decodes its JSON output into out, which
