@@ -16,6 +16,7 @@ import (
 // TestStreamFromKafka: three members of a group read a real broker's topic; one is killed and comes back, and one leaves in
 // order. Every record comes out once, and the bill is the server's.
 func TestStreamFromKafka(t *testing.T) {
+	t.Parallel()
 	const records, partitions = 15_000, 6
 	broker, err := peers.StartKafka(t.Context(), t.TempDir())
 	if err != nil {

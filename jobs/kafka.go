@@ -12,7 +12,6 @@ import (
 	"github.com/inflowhq/inflow/connectors/kafka"
 	"github.com/inflowhq/inflow/connectors/kafka/serde"
 	"github.com/inflowhq/inflow/pipeline"
-	"github.com/inflowhq/inflow/schemas"
 )
 
 // Kafka says which topics are read, and how. Exactly one of Topics and Pattern is set.
@@ -115,7 +114,7 @@ func (j *Job) file(name string, faults *[]error, path ...string) []byte {
 	if name == "" {
 		return nil
 	}
-	data, err := os.ReadFile(name)
+	data, err := os.ReadFile(name) //nolint:gosec // the file that the job names
 	if err != nil {
 		*faults = append(*faults, j.at(err, path...))
 	}
@@ -253,5 +252,4 @@ var (
 	_ pipeline.Shared  = group{}
 	_ pipeline.Lagging = group{}
 	_ pipeline.Source  = (*kafka.Source)(nil)
-	_ schemas.Marks    = nil
 )

@@ -101,7 +101,7 @@ func (s *shelf) Seal(ctx context.Context) (func(context.Context, schemas.Marks, 
 }
 
 func (s *shelf) on() *handle {
-	s.handle.shelf = s
+	s.shelf = s
 	return &s.handle
 }
 

@@ -319,7 +319,7 @@ type process struct {
 	stats  *pipeline.Stats
 }
 
-var errKilled = errors.New("killed") //nolint:gochecknoglobals // an error
+var errKilled = errors.New("killed")
 
 func (p *process) start(ctx context.Context) {
 	p.t.Helper()
@@ -569,8 +569,8 @@ func TestRowsOfAKeyInOrder(t *testing.T) {
 			letter{bad: true}, letter{body: "y", at: now}, letter{body: "x", at: now.Add(2 * time.Second)})
 		time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // in fake time
 		synctest.Wait()
-		if got := m.order(); len(got) != 3 || m.model.peak != 2 {
-			t.Errorf("asked %v, %d at once", got, m.model.peak)
+		if got := m.order(); len(got) != 3 || m.peak != 2 {
+			t.Errorf("asked %v, %d at once", got, m.peak)
 		}
 		time.Sleep(10 * time.Second) //nolint:forbidigo // in fake time
 		p.end()
@@ -731,6 +731,7 @@ func TestGroup(t *testing.T) {
 const groupPartitions, groupRecords = 6, 600
 
 func group(t *testing.T, seed uint64, gentle bool) {
+	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
 	log, sink, usage := newTopic(memory.DefaultAllocator, groupPartitions), newShelf(), newShelf()
 	shared := &model{calls: map[string]int{}, script: func(prompt string, call int) (time.Duration, error) {

@@ -112,7 +112,7 @@ func TestChangeFeedOfDeltaRS(t *testing.T) {
 	}
 	for _, kinds := range [][]string{allKinds(), {ChangeInsert, ChangeUpdateAfter}, {ChangeDelete}, {ChangeUpdateBefore}, {ChangeInsert}} {
 		want := ofKinds(everyChange(), kinds...)
-		for batchRows := 1; batchRows <= 3; batchRows++ {
+		for _, batchRows := range []int{1, 3} {
 			whole, marks := feed(t, source(t, st, options(batchRows, kinds...)), nil)
 			equal(t, strings.Join(whole, "\n"), strings.Join(want, "\n"))
 			equal(t, marks[len(marks)-1].marks[MarkVersion], 6)
@@ -259,7 +259,7 @@ func TestFollowChanges(t *testing.T) {
 		equal(t, rows, 0)
 	}
 	var metadata string
-	for _, line := range strings.Split(read(t, written, commitName(0)), "\n") {
+	for line := range strings.SplitSeq(read(t, written, commitName(0)), "\n") {
 		if strings.Contains(line, "metaData") {
 			metadata = line
 		}

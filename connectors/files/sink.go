@@ -52,7 +52,7 @@ type SinkOptions struct {
 // A Sink is not safe for concurrent use.
 type Sink struct {
 	options SinkOptions
-	open    *pending // being written; nil between commits
+	open    *pending     // being written; nil between commits
 	sealed  atomic.Int64 // number of the file that is being committed; 0: none
 }
 

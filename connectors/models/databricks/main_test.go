@@ -22,5 +22,5 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, leak)
 		code = 1
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // here it is the main of the test binary
 }
