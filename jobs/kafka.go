@@ -252,4 +252,5 @@ var (
 	_ pipeline.Shared  = group{}
 	_ pipeline.Lagging = group{}
 	_ pipeline.Source  = (*kafka.Source)(nil)
+	_ pipeline.Sink    = (*kafka.Sink)(nil)
 )

@@ -20,23 +20,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/inflowhq/inflow/connectors/kafka/serde"
-	"github.com/inflowhq/inflow/pipeline"
 	"github.com/inflowhq/inflow/schemas"
 )
-
-// The engine's interfaces. Assign returns its own type, so the engine is handed a wrapper of this kind.
-var (
-	_ pipeline.Source     = (*Source)(nil)
-	_ pipeline.Lagging    = (*Source)(nil)
-	_ pipeline.Lagging    = (*Group)(nil)
-	_ pipeline.Shared     = shared{}
-	_ pipeline.Assignment = (*Assignment)(nil)
-	_ pipeline.Sink       = (*Sink)(nil)
-)
-
-type shared struct{ *Group }
-
-func (s shared) Assign(ctx context.Context) (pipeline.Assignment, error) { return s.Group.Assign(ctx) }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(bufferLeaks{m}) }
 
