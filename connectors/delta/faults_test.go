@@ -37,8 +37,7 @@ func TestFailEveryOperation(t *testing.T) {
 		{"create by appending", 0, 2, appendTwice},
 		{"append and checkpoint", 1, 2, appendTwice},
 		{"sink, new table", 0, 2, sinkTwice},
-		{"sink and checkpoint", 1, 2, sinkTwice},
-		{"sink, epochs side by side", 1, 2, sinkBeside},
+		{"sink, epochs side by side, and checkpoint", 1, 2, sinkBeside},
 		{"checkpoint", 1, 0, func(ctx context.Context, st store.Store) error {
 			table, err := Open(ctx, st)
 			if err != nil {
