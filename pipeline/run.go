@@ -90,24 +90,18 @@ func (r *run) draining(ctx, admit context.Context) (work context.Context, cut co
 	return work, cut
 }
 
-// ending returns the contexts of the end of a pass. What is on the wire then has Options.Drain to come to its end, and
-// nothing else is sent. But where partitions go to another process, or this one leaves its group, the rows before those
-// on the wire are brought to their answers as well: an answer that cannot be committed would be paid again elsewhere.
-func (r *run) ending(reading context.Context) (admit, work context.Context, cut context.CancelFunc) {
-	admit, end := context.WithCancelCause(context.WithoutCancel(reading))
-	work, stop := context.WithCancel(context.WithoutCancel(reading))
-	shared := r.assignment != nil
-	context.AfterFunc(reading, func() {
-		cause := context.Cause(reading)
-		if errors.Is(cause, errLost) || shared && r.asked.Err() != nil {
-			r.asker.chain.limiter.Halt()
-		} else {
-			end(cause)
-		}
-		timer := time.AfterFunc(r.options.Drain, func() { end(cause); stop() })
-		context.AfterFunc(work, func() { timer.Stop() })
-	})
-	return admit, work, func() { end(errFinished); stop() }
+// wind ends a pass whose reading has ended. What is on the wire has Options.Drain to come to its end, and nothing else is
+// sent. But where partitions go to another process, or this one leaves its group, the rows before those on the wire are
+// brought to their answers as well: an answer that cannot be committed would be paid again elsewhere.
+func (r *run) wind(reading, work context.Context, end context.CancelCauseFunc, cut context.CancelFunc) {
+	cause := context.Cause(reading)
+	if errors.Is(cause, errLost) || r.assignment != nil && r.asked.Err() != nil {
+		r.asker.chain.limiter.Halt()
+	} else {
+		end(cause)
+	}
+	timer := time.AfterFunc(r.options.Drain, func() { end(cause); cut() })
+	context.AfterFunc(work, func() { timer.Stop() })
 }
 
 // passes reads the source to its end: in one go, or an assignment at a time.
@@ -148,7 +142,6 @@ func (r *run) passes(admit, work context.Context) error {
 // share reads one assignment until it is lost.
 func (r *run) share(admit context.Context, assignment Assignment) error {
 	here, lose := context.WithCancelCause(admit)
-	defer lose(nil)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -205,7 +198,7 @@ func (r *run) watchLag(ctx context.Context, owner *sync.WaitGroup) (stop func())
 	owner.Go(func() {
 		for limits.Wait(ctx, lagInterval) == nil {
 			at := r.options.Stats.Progress()
-			if at.Assignments == 0 || at.Assigned != nil && len(at.Marks) == 0 {
+			if at.Assignments == 0 {
 				continue
 			}
 			rows, err := source.Lag(ctx, at.Marks)
@@ -323,7 +316,8 @@ type reader interface {
 // last goroutine.
 func (r *run) pass(admit context.Context, from reader, at position) error {
 	reading, stop := context.WithCancelCause(admit)
-	admit, work, cut := r.ending(reading)
+	admit, end := context.WithCancelCause(context.WithoutCancel(reading)) // nothing is sent once it has ended
+	work, cut := context.WithCancel(context.WithoutCancel(reading))       // calls on the wire are cut off when it ends
 	r.stop = stop
 	r.asker.chain.limiter.Resume()
 	if columns := r.options.Question.OrderBy; columns != nil {
@@ -343,6 +337,7 @@ func (r *run) pass(admit context.Context, from reader, at position) error {
 		}
 	}
 	r.asker.flights = make(map[ledger.Key]chan struct{}) // those of rows that were given up never land
+	defer end(errFinished)
 	defer cut()
 	defer stop(nil)
 
@@ -357,6 +352,7 @@ func (r *run) pass(admit context.Context, from reader, at position) error {
 	go func() {
 		defer close(quiet)
 		<-reading.Done()
+		r.wind(reading, work, end, cut) // here, so that no halt comes late and strikes the next pass
 		r.rows.Wait()
 	}()
 	w := newCommitter(r, at)
