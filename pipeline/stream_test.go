@@ -719,6 +719,26 @@ func TestTooManyErrorsOfTheLastRows(t *testing.T) {
 	})
 }
 
+// TestAPauseIsNoVerdict: a stream that is stopped after one bad row commits it and goes on another time.
+func TestAPauseIsNoVerdict(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sink, usage := newShelf(), newShelf()
+		p := &process{
+			t: t, topic: newTopic(memory.DefaultAllocator, 1), sink: sink, usage: usage, state: t.TempDir(),
+			model: &model{calls: map[string]int{}, script: always},
+			also:  func(o *pipeline.Options) { o.FailAbove = 0.1 },
+		}
+		p.topic.append(0, letter{bad: true})
+		p.run(t.Context(), p.topic)
+		synctest.Wait()
+		p.end()
+		if got := sink.ids(); len(got) != 1 {
+			t.Errorf("%d rows", len(got))
+		}
+	})
+}
+
 // TestGroup: members come, leave, freeze and die, each with a ledger of its own; every record comes out once, in its
 // partition's order, and nobody pays for what another has committed. Where all leave in order nothing is paid twice.
 func TestGroup(t *testing.T) {
