@@ -2,15 +2,14 @@ package delta
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
 
-	"github.com/apache/arrow/go/v17/arrow/memory"
 	"go.uber.org/goleak"
 
 	"github.com/inflowhq/inflow/connectors/store"
+	"github.com/inflowhq/inflow/connectors/store/storetest"
 )
 
 // racerArgument makes the test binary one of the writers of TestProcessesRace: "racer FOLDER NUMBER".
@@ -33,26 +32,5 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
-	goleak.VerifyTestMain(bufferLeaks{m})
+	goleak.VerifyTestMain(storetest.Buffers{M: m})
 }
-
-// bufferLeaks runs the tests and fails where an Arrow buffer was not released.
-type bufferLeaks struct{ *testing.M }
-
-func (b bufferLeaks) Run() int {
-	checked := memory.NewCheckedAllocator(memory.DefaultAllocator)
-	memory.DefaultAllocator = checked
-	code := b.M.Run()
-	if code == 0 && checked.CurrentAlloc() != 0 {
-		checked.AssertSize(stderr{}, 0)
-		code = 1
-	}
-	return code
-}
-
-// stderr is where the allocator tells what leaked.
-type stderr struct{}
-
-func (stderr) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-
-func (stderr) Helper() {}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,36 +13,16 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/inflowhq/inflow/connectors/kafka/serde"
+	"github.com/inflowhq/inflow/connectors/store/storetest"
 	"github.com/inflowhq/inflow/schemas"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(bufferLeaks{m}) }
-
-// bufferLeaks runs the tests and fails where an Arrow buffer was not released.
-type bufferLeaks struct{ *testing.M }
-
-func (b bufferLeaks) Run() int {
-	checked := memory.NewCheckedAllocator(memory.DefaultAllocator)
-	memory.DefaultAllocator = checked
-	code := b.M.Run()
-	if code == 0 && checked.CurrentAlloc() != 0 {
-		checked.AssertSize(stderr{}, 0)
-		code = 1
-	}
-	return code
-}
-
-type stderr struct{}
-
-func (stderr) Errorf(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
-
-func (stderr) Helper() {}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(storetest.Buffers{M: m}) }
 
 // as is an assertion that cannot fail.
 func as[T any](value any) T {
