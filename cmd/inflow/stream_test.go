@@ -32,7 +32,7 @@ func streaming(t *testing.T, follow bool) (w workspace, produce func(values ...s
 	w.edit(t, starterJob, "on_error:\n", "on_error:\n  dead_letters: ./out/dead\n")
 	return w, func(values ...string) {
 		for i, value := range values {
-			record := &kgo.Record{Key: []byte(fmt.Sprint(i)), Value: []byte(value)}
+			record := &kgo.Record{Key: fmt.Append(nil, i), Value: []byte(value)}
 			if value == "" {
 				record.Value = nil // a tombstone
 			}
