@@ -285,3 +285,117 @@ func TestNothingIsSentAfterTheEnd(t *testing.T) {
 		t.Errorf("a new call: got %v", err)
 	}
 }
+
+// TestAHaltLetsWhatIsBeforeTheWireGoOn: calls behind the last one that was sent are sent away wherever they wait, those
+// before it are sent; afterwards everything goes on.
+func TestAHaltLetsWhatIsBeforeTheWireGoOn(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string]limits.Options{
+		"slots": {Concurrency: 1}, "rates": {Concurrency: 50, RequestsPerMinute: 60},
+		"a pause": {Concurrency: 50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				limiter := limits.New(options)
+				first, err := send(t.Context(), limiter, 10, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if name == "a pause" {
+					limiter.Pause(time.Minute)
+				}
+				results := map[int64]chan error{5: make(chan error, 1), 11: make(chan error, 1), 12: make(chan error, 1)}
+				for place, result := range results {
+					go func() {
+						reservation, err := send(t.Context(), limiter, place, 1)
+						if err == nil {
+							reservation.Settle(1, schemas.USD{})
+						}
+						result <- err
+					}()
+				}
+				synctest.Wait()
+				limiter.Halt()
+				for _, place := range []int64{11, 12} {
+					if err := <-results[place]; !errors.Is(err, limits.ErrHalted) {
+						t.Errorf("place %d: %v", place, err)
+					}
+				}
+				if _, err := send(t.Context(), limiter, 13, 1); !errors.Is(err, limits.ErrHalted) {
+					t.Errorf("one that comes later, and does not wait for a slot: %v", err)
+				}
+				first.Settle(1, schemas.USD{})
+				if err := <-results[5]; err != nil {
+					t.Errorf("the one before: %v", err)
+				}
+				limiter.Resume()
+				again, err := send(t.Context(), limiter, 14, 1)
+				if err != nil {
+					t.Fatalf("after the halt: %v", err)
+				}
+				again.Settle(1, schemas.USD{})
+			})
+		})
+	}
+}
+
+// TestLimitsChange: other limits hold for what is admitted from then on, up and down, and what was spent stays spent.
+func TestLimitsChange(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 4})
+		if at := admitted(t, limiter, 8, time.Second, 1, 1); most(at, time.Second) != 4 {
+			t.Errorf("%d at once, want 4", most(at, time.Second))
+		}
+		limiter.Change(limits.Options{Concurrency: 2})
+		if at := admitted(t, limiter, 8, time.Second, 1, 1); most(at, time.Second) != 2 || limiter.Concurrency() != 2 {
+			t.Errorf("%d at once, want 2", most(at, time.Second))
+		}
+		limiter.Change(limits.Options{Concurrency: 8, RequestsPerMinute: 60})
+		if at := admitted(t, limiter, 10, time.Millisecond, 1, 1); slices.Max(at) < 8*time.Second || slices.Max(at) > 10*time.Second {
+			t.Errorf("ten calls at one a second took %v", slices.Max(at))
+		}
+		limiter.Change(limits.Options{Concurrency: 8})
+		if at := admitted(t, limiter, 16, time.Second, 1, 1); most(at, time.Second) != 8 || slices.Max(at) > 2*time.Second {
+			t.Errorf("%d at once for %v, want 8", most(at, time.Second), slices.Max(at))
+		}
+	})
+}
+
+// TestFewerSlotsWhileAllAreInUse: places that are taken away go once they are left.
+func TestFewerSlotsWhileAllAreInUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		limiter := limits.New(limits.Options{Concurrency: 3})
+		var held []*limits.Reservation
+		for place := range int64(3) {
+			reservation, err := send(t.Context(), limiter, place, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, reservation)
+		}
+		limiter.Change(limits.Options{Concurrency: 1})
+		sent := make(chan struct{})
+		go func() {
+			reservation, err := send(t.Context(), limiter, 3, 1)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			close(sent)
+			reservation.Settle(1, schemas.USD{})
+		}()
+		for i, reservation := range held {
+			synctest.Wait()
+			select {
+			case <-sent:
+				t.Errorf("sent with %d calls on the wire, and one may be", len(held)-i)
+			default:
+			}
+			reservation.Settle(1, schemas.USD{})
+		}
+		<-sent
+	})
+}
