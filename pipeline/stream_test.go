@@ -572,8 +572,8 @@ func TestRowsOfAKeyInOrder(t *testing.T) {
 			letter{bad: true}, letter{body: "y", at: now}, letter{body: "x", at: now.Add(2 * time.Second)})
 		time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // in fake time
 		synctest.Wait()
-		if got := m.order(); len(got) != 3 || m.peak != 2 {
-			t.Errorf("asked %v, %d at once", got, m.peak)
+		if got, peak := m.order(); len(got) != 3 || peak != 2 {
+			t.Errorf("asked %v, %d at once", got, peak)
 		}
 		time.Sleep(10 * time.Second) //nolint:forbidigo // in fake time
 		p.end()
@@ -615,10 +615,10 @@ func (a *asking) Invoke(ctx context.Context, request *schemas.Request) (*schemas
 	return a.model.Invoke(ctx, request)
 }
 
-func (a *asking) order() []string {
+func (a *asking) order() (asked []string, peak int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.asked)
+	return slices.Clone(a.asked), a.peak
 }
 
 // TestDeadLetters: what cannot be read, and what the model rejects, goes to the dead letters as it arrived and not to the
@@ -700,7 +700,7 @@ func TestTooManyErrorsOfTheLastRows(t *testing.T) {
 				}
 				return 0, nil
 			}},
-			also: func(o *pipeline.Options) { o.FailAbove, o.EpochRows, o.Window = 0.5, 5000, 1000 },
+			also: func(o *pipeline.Options) { o.FailAbove, o.EpochRows, o.Window, o.Limiter = 0.5, 5000, 1000, concurrent(64) },
 		}
 		letters := make([]letter, 24000)
 		for i := range letters {
