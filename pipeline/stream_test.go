@@ -700,7 +700,9 @@ func TestTooManyErrorsOfTheLastRows(t *testing.T) {
 				}
 				return 0, nil
 			}},
-			also: func(o *pipeline.Options) { o.FailAbove, o.EpochRows, o.Window, o.Limiter = 0.5, 5000, 1000, concurrent(64) },
+			also: func(o *pipeline.Options) {
+				o.FailAbove, o.EpochRows, o.Window, o.Limiter = 0.5, 5000, 1000, concurrent(64)
+			},
 		}
 		letters := make([]letter, 24000)
 		for i := range letters {
