@@ -36,7 +36,7 @@ $(LINT):
 verify: lint test race ## Lint, test, race
 
 integration: ## Test the built binary against real peers, which it installs by itself
-	go test -tags integration -count=1 -timeout 45m ./integration/...
+	go test -tags integration -p 1 -count=1 -timeout 45m ./integration/...
 
 fuzz: ## Fuzz every decoder for FUZZTIME each
 	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \

@@ -15,8 +15,7 @@ import (
 
 // TestStreamFromKafka: three members of a group read a real broker's topic; one is killed and comes back, and one leaves in
 // order. Every record comes out once, and the bill is the server's.
-func TestStreamFromKafka(t *testing.T) {
-	t.Parallel()
+func TestStreamFromKafka(t *testing.T) { //nolint:paralleltest // a broker takes the disk, at whose speed others look
 	const records, partitions = 15_000, 6
 	broker, err := peers.StartKafka(t.Context(), t.TempDir())
 	if err != nil {
